@@ -1,0 +1,1 @@
+"""The promise: what is due is delivered, acknowledged, and forgotten only then."""

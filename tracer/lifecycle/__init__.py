@@ -1,0 +1,1 @@
+"""Judgement: what is true of a run, and what changed. Pure: facts in, values out, no clock."""

@@ -1,0 +1,192 @@
+"""Which attempts has a TaskRun, which Pods had each, when was it complete, and has its Pod said its last word?"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from tracer.lifecycle.judgement import is_final
+from tracer.tekton.event import Event
+from tracer.tekton.meta import Condition
+from tracer.tekton.pod import ContainerStatus, Pod
+from tracer.tekton.taskrun import AttemptStatus, StepState, StepTerminated, TaskRun
+from tracer.tekton.times import SECOND_NS, instant_ns
+
+DEFAULT_GRACE_PERIOD_S = 30  # Kubernetes' default for terminationGracePeriodSeconds
+# After the grace period the kubelet kills, reports and deletes; a node that is slow by more than this is lost to us.
+SETTLE_MARGIN_S = 30
+
+
+class Ending(Enum):
+    """Whether an attempt has ended."""
+
+    OPEN = "open"
+    FINAL = "final"
+    DELETED = "deleted"
+    """Its TaskRun was deleted before it was final."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPod:
+    """A Pod as it was last read, with the Events about it."""
+
+    pod: Pod
+    events: tuple[Event, ...] = ()
+    is_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a TaskRun."""
+
+    number: int
+    """Counted from 1."""
+    status: AttemptStatus
+    ending: Ending
+    created_ns: int
+    """When the TaskRun was created."""
+    pods: tuple[SeenPod, ...]
+    """Its Pods in time. The last one is current, the others are lost; none if no Pod was seen."""
+    has_foreign_pod: bool
+    """Whether the Pod of that name belongs to another TaskRun, which tells its steps."""
+    stale: dict[str, StepTerminated]
+    """The ends of the attempt before, by container: Tekton does not clear the list of steps."""
+
+    @property
+    def current(self) -> SeenPod | None:
+        """The Pod that counts."""
+        return self.pods[-1] if self.pods else None
+
+    @property
+    def start_ns(self) -> int | None:
+        """When Tekton started it, cut to the second."""
+        return instant_ns(self.status.start_time)
+
+    @property
+    def condition(self) -> Condition | None:
+        """The condition that it ended with; None for one that has not, or was deleted."""
+        return self.status.succeeded if self.ending is Ending.FINAL else None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended, one way or the other."""
+        return self.ending is not Ending.OPEN
+
+    @property
+    def entries(self) -> dict[str, StepState]:
+        """The entries of `status.steps` by container, the last of duplicates, a stale one without its state."""
+        if not self.is_final or self.has_foreign_pod:
+            return {}
+        return {
+            entry.container_name: StepState(entry.name, entry.container) if self._is_stale(entry) else entry
+            for entry in self.status.steps
+        }
+
+    @property
+    def completion_ns(self) -> int | None:
+        """When it was complete, cut to the second; None while it is open.
+
+        Of a deleted one the latest time that its status and its Pod's containers tell: no time of the deletion is trusted.
+        """
+        if self.ending is Ending.OPEN:
+            return None
+        if self.ending is Ending.FINAL and (known := final_completion_ns(self.status)) is not None:
+            return known
+        return max([self.created_ns, *_known_instants(self)])
+
+    def _is_stale(self, entry: StepState) -> bool:
+        before = self.stale.get(entry.container_name)
+        now = entry.terminated
+        if before is None or now is None:
+            return False
+        if before.container_id and now.container_id:
+            return before.container_id == now.container_id
+        return (before.started_at, before.finished_at, before.exit_code) == (now.started_at, now.finished_at, now.exit_code)
+
+
+def attempts_of(
+    task_run: TaskRun, pods: Iterable[SeenPod], foreign_pod_names: frozenset[str], *, is_gone: bool
+) -> tuple[Attempt, ...]:
+    """List the attempts of a TaskRun, first to last. pods: those that it controls, in order of arrival."""
+    status = task_run.status
+    by_name: dict[str, list[SeenPod]] = {}
+    for seen in sorted(pods, key=lambda seen: seen.pod.metadata.created_ns):
+        by_name.setdefault(seen.pod.metadata.name, []).append(seen)
+    last = Ending.FINAL if is_final(status.succeeded) else Ending.DELETED if is_gone else Ending.OPEN
+    attempts = []
+    stale: dict[str, StepTerminated] = {}
+    for number, one in enumerate((*status.retries_status, status), start=1):
+        own = tuple(by_name.get(one.pod_name, ())) if one.pod_name else ()
+        attempts.append(
+            Attempt(
+                number=number,
+                status=one,
+                ending=Ending.FINAL if number <= len(status.retries_status) else last,
+                created_ns=task_run.metadata.created_ns,
+                pods=own,
+                has_foreign_pod=not own and one.pod_name in foreign_pod_names,
+                stale=stale,
+            )
+        )
+        stale = {entry.container_name: entry.terminated for entry in one.steps if entry.terminated is not None}
+    return tuple(attempts)
+
+
+def is_pod_settled(attempt: Attempt, now_ns: int, deleted_ns: int | None, *, is_absent: bool) -> bool:
+    """Say whether a final attempt's Pod has said its last word.
+
+    deleted_ns: when the TaskRun's deletion was seen. is_absent: whether a list that was begun after the attempt was seen final
+    held no such Pod.
+    """
+    current = attempt.current
+    if not attempt.status.pod_name or (current is None and is_absent):
+        return True
+    if current is not None and (current.is_gone or _has_ended(current.pod)):
+        return True
+    return now_ns >= settle_deadline_ns(attempt, deleted_ns)
+
+
+def settle_deadline_ns(attempt: Attempt, deleted_ns: int | None) -> int:
+    """Say from when on nothing more is expected of a final attempt's Pod."""
+    grace_s = DEFAULT_GRACE_PERIOD_S
+    if attempt.current is not None and attempt.current.pod.spec.termination_grace_period_seconds is not None:
+        grace_s = attempt.current.pod.spec.termination_grace_period_seconds
+    ended_ns = deleted_ns if attempt.ending is Ending.DELETED and deleted_ns is not None else attempt.completion_ns
+    return (ended_ns or 0) + (grace_s + SETTLE_MARGIN_S) * SECOND_NS
+
+
+def final_completion_ns(status: AttemptStatus) -> int | None:
+    """Say when a final status was complete: a `CreateContainerConfigError` leaves `completionTime` out for good."""
+    completion = instant_ns(status.completion_time)
+    if completion is None and status.succeeded is not None:
+        return instant_ns(status.succeeded.last_transition_time)
+    return completion
+
+
+def container_instants(status: ContainerStatus) -> Iterator[int]:
+    """Give the start and the end of a container, as far as they are known."""
+    state = status.state
+    times = []
+    if state.running is not None:
+        times.append(state.running.started_at)
+    if state.terminated is not None:
+        times += [state.terminated.started_at, state.terminated.finished_at]
+    return (instant for time in times if (instant := instant_ns(time)) is not None)
+
+
+def _has_ended(pod: Pod) -> bool:
+    states = pod.container_states
+    return all(step.name in states and states[step.name].state.terminated is not None for step in pod.steps)
+
+
+def _known_instants(attempt: Attempt) -> Iterator[int]:
+    if attempt.start_ns is not None:
+        yield attempt.start_ns
+    for entry in attempt.entries.values():
+        times = [entry.running.started_at] if entry.running is not None else []
+        if entry.terminated is not None:
+            times += [entry.terminated.started_at, entry.terminated.finished_at]
+        yield from (instant for time in times if (instant := instant_ns(time)) is not None)
+    if attempt.current is not None:
+        status = attempt.current.pod.status
+        for container in (*status.init_container_statuses, *status.container_statuses):
+            yield from container_instants(container)

@@ -1,0 +1,1 @@
+"""Nouns: what the cluster says, as small frozen values."""

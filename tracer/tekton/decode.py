@@ -1,0 +1,149 @@
+"""How do bytes become values? The envelope first, then the object from its raw bytes, by its kind.
+
+Keeps: one malformed object costs nothing but itself; it becomes a value that names the path that failed, never an exception.
+Must not know: where the bytes came from, and what the values mean.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from tracer.tekton import names
+from tracer.tekton.event import Event
+from tracer.tekton.meta import ObjectMeta
+from tracer.tekton.names import Kind
+from tracer.tekton.pipelinerun import CustomRun, ParameterLength, PipelineRun
+from tracer.tekton.pod import MessageText, OnError, Pod
+from tracer.tekton.taskrun import TaskRun
+from tracer.tekton.termination import parse_termination_message, write_termination_message
+from tracer.tekton.times import instant_ns
+
+
+class Namespace(msgspec.Struct, frozen=True, gc=False):
+    """A Namespace; that of the cluster itself gives the cluster its UID."""
+
+    metadata: ObjectMeta
+
+
+Object = PipelineRun | TaskRun | CustomRun | Pod | Event | Namespace
+"""An object of a kind that is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """An object that cannot be read, and where it failed."""
+
+    kind: str
+    path: str
+    """Where in the object, such as `$.status.steps[0].terminated`."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An object of a kind that is not read."""
+
+    kind: str
+
+
+class _TypeMeta(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    kind: str = ""
+    api_version: str = ""
+
+
+def kind_of(kind: str, api_version: str) -> Kind | None:
+    """Say which kind it is that we read; None for every other one.
+
+    Any version of Tekton's group is taken, for the fields that are read are the same in `v1` and `v1beta1`.
+    """
+    known = _KINDS.get(kind)
+    if known is None:
+        return None
+    if known in names.RUN_KINDS:
+        return known if api_version.startswith(f"{names.TEKTON_GROUP}/") else None
+    return known if api_version == names.CORE_VERSION else None
+
+
+def decode(raw: bytes | msgspec.Raw, kind: Kind | None = None) -> Object | Malformed | Unread:
+    """Decode one object. Total: bad bytes of any sort give `Malformed`.
+
+    The items of a list carry no kind of their own: `kind` is the list's.
+    """
+    if kind is None:
+        try:
+            said = _TYPE_META.decode(raw)
+        except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+            return _malformed("object", error)
+        kind = kind_of(said.kind, said.api_version)
+        if kind is None:
+            return Unread(said.kind)
+    try:
+        value = _DECODERS[kind].decode(raw)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        return _malformed(kind, error)
+    if not isinstance(value, Event) and instant_ns(value.metadata.creation_timestamp) is None:
+        return Malformed(kind, "$.metadata.creationTimestamp", "Expected a time from 1970 to 2200")
+    return value
+
+
+def encode(value: Object) -> bytes:
+    """Write an object with the fields that are read and no others; decoding that gives an equal value."""
+    kind = kind_by_type(value)
+    version = f"{names.TEKTON_GROUP}/{'v1beta1' if kind is Kind.CUSTOM_RUN else 'v1'}" if kind in names.RUN_KINDS else names.CORE_VERSION
+    head = b'{"apiVersion":"%s","kind":"%s",' % (version.encode(), kind.encode())
+    return head + _ENCODER.encode(value)[1:]
+
+
+def kind_by_type(value: Object) -> Kind:
+    """Name the kind of a decoded object."""
+    return Kind(type(value).__name__)
+
+
+def _malformed(kind: str, error: Exception) -> Malformed:
+    """Keep the path and the reason; neither holds a value of the object."""
+    if not isinstance(error, msgspec.ValidationError):
+        return Malformed(kind, "$", "Not JSON" if isinstance(error, ValueError | msgspec.MsgspecError) else "Nested too deeply")
+    why, _, path = str(error).rpartition(" - at `")
+    return Malformed(kind, path.rstrip("`") or "$", why or str(error))
+
+
+def _read_hook(of_type: type, said: object) -> object:
+    """Read what is kept only in part, so that the rest never lives in memory."""
+    if of_type is MessageText:
+        return MessageText(parse_termination_message(said) if isinstance(said, str) else None)
+    if of_type is OnError:
+        return _on_error(said)
+    return ParameterLength(len(said) if isinstance(said, list) else 1)
+
+
+def _on_error(said: object) -> OnError:
+    """Find the entrypoint's own flag; what stands after `--` is the user's. Source: tektoncd/pipeline pkg/pod/entrypoint.go."""
+    words = [word for word in said if isinstance(word, str)] if isinstance(said, list) else []
+    own = words[: words.index("--")] if "--" in words else words
+    return OnError(own[own.index("-on_error") + 1] if "-on_error" in own[:-1] else "")
+
+
+def _write_hook(value: object) -> object:
+    if isinstance(value, MessageText):
+        return write_termination_message(value.message) if value.message is not None else ""
+    if isinstance(value, OnError):
+        return ["-on_error", str(value), "--"] if value else []
+    if isinstance(value, ParameterLength):
+        return [""] * value
+    raise NotImplementedError(type(value).__name__)
+
+
+_KINDS = {str(kind): kind for kind in Kind}
+_TYPES: dict[Kind, type[Object]] = {
+    Kind.PIPELINE_RUN: PipelineRun,
+    Kind.TASK_RUN: TaskRun,
+    Kind.CUSTOM_RUN: CustomRun,
+    Kind.POD: Pod,
+    Kind.EVENT: Event,
+    Kind.NAMESPACE: Namespace,
+}
+_TYPE_META = msgspec.json.Decoder(_TypeMeta)
+_DECODERS: dict[Kind, msgspec.json.Decoder[Object]] = {
+    kind: msgspec.json.Decoder(of_type, dec_hook=_read_hook) for kind, of_type in _TYPES.items()
+}
+_ENCODER = msgspec.json.Encoder(enc_hook=_write_hook)

@@ -1,0 +1,1 @@
+"""Sentences: how we say what was judged, in OpenTelemetry's words. Pure."""

@@ -33,7 +33,7 @@ AT_REST_NS = 2 * SECOND_NS  # Tekton writes a start and a completion twice, up t
 CHILDREN_WAIT_NS = 15 * 60 * SECOND_NS  # a CustomRun that nobody serves never ends; its run is told without it
 REMEMBERED_NS = 60 * SECOND_NS  # after the last acknowledgement: the other kinds' watches lag by seconds
 STRAYS_NS = 60 * SECOND_NS  # Events come for all Pods, and only a Pod's own reading tells whether it is Tekton's
-END_OF_TIME_NS = 1 << 62
+END_OF_TIME_NS = 1 << 63  # later than any deadline of any object: after the last line of a recording
 
 Run = PipelineRun | TaskRun | CustomRun
 

@@ -6,7 +6,7 @@ Must not know: span names, attribute keys, the present time, any backend.
 Source: span-model 6 and 7.1; tektoncd/pipeline pkg/entrypoint/entrypointer.go, pkg/reconciler/taskrun/taskrun.go (failTaskRun).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tracer.lifecycle.attempts import Attempt, Ending, SeenPod
@@ -39,6 +39,26 @@ class TimeSource(StrEnum):
     CONTAINER = "container"
     ATTEMPT_END = "attempt_end"
     START = "start"
+
+
+class State(StrEnum):
+    """Where a step, or a run, stands, in Kubernetes' words."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    TERMINATED = "terminated"
+
+
+@dataclass(frozen=True, slots=True)
+class StepReading:
+    """Where one step of a Pod stands, by one reading of the Pod."""
+
+    container: str
+    state: State
+    since_ns: int | None
+    """When it got its turn at the earliest, if it runs; cut to the second."""
+    exit_code: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +241,26 @@ def first_step_start_ns(pod: Pod) -> int | None:
     return end.message.started_at_ns if end is not None and end.message is not None else None
 
 
+def read_steps(pod: Pod) -> tuple[StepReading, ...]:
+    """Say where each step of a Pod stands: one whose container runs waits until the steps before it have passed."""
+    readings = []
+    may_run = not pod.has_ready_gate or pod.metadata.annotations.ready == names.READY
+    began = [instant for status in pod.status.container_statuses for instant in _started(status)]
+    since_ns = max(began, default=None)
+    for facts in _facts_of_pod(pod):
+        if facts.own_end is not None:
+            reason = facts.said or facts.reason
+            readings.append(StepReading(facts.container, State.TERMINATED, None, facts.exit_code, reason))
+            since_ns = facts.finished_ns or since_ns
+        elif may_run and facts.is_started:
+            readings.append(StepReading(facts.container, State.RUNNING, since_ns))
+        else:
+            waiting = facts.status.state.waiting if facts.status is not None else None
+            readings.append(StepReading(facts.container, State.WAITING, None, None, waiting.reason if waiting is not None else ""))
+        may_run = may_run and facts.is_passed
+    return tuple(readings)
+
+
 def disruption_of(pod: Pod) -> Disruption | None:
     """Say why the cluster took the Pod away, by its `DisruptionTarget` condition."""
     found = condition(pod.status.conditions, names.CONDITION_DISRUPTION_TARGET)
@@ -253,19 +293,31 @@ def _facts(attempt: Attempt, seen: SeenPod | None) -> list[_Facts]:
 
 
 def _pod_facts(pod: Pod, entries: dict[str, StepState], attempt: Attempt) -> list[_Facts]:
-    states = pod.container_states
     return [
-        _Facts(
-            container=spec.name,
-            spec=spec,
-            status=states.get(spec.name),
-            entry=(entry := entries.get(spec.name, _NO_ENTRY)),
+        replace(
+            facts,
+            entry=(entry := entries.get(facts.container, _NO_ENTRY)),
             is_rewritten=_is_rewritten(entry, attempt),
             has_filler_start=_has_filler_start(entry, attempt),
-            image=spec.image,
         )
+        for facts in _facts_of_pod(pod)
+    ]
+
+
+def _facts_of_pod(pod: Pod) -> list[_Facts]:
+    """Collect what a Pod alone says of its steps."""
+    states = pod.container_states
+    return [
+        _Facts(spec.name, spec, states.get(spec.name), _NO_ENTRY, is_rewritten=False, has_filler_start=False, image=spec.image)
         for spec in {one.name: one for one in pod.steps}.values()
     ]
+
+
+def _started(status: ContainerStatus) -> list[int]:
+    """When a container started, as far as it did."""
+    begun = status.state.terminated or status.state.running
+    instant = instant_ns(begun.started_at) if begun is not None else None
+    return [] if instant is None else [instant]
 
 
 _NO_ENTRY = StepState()
@@ -365,12 +417,10 @@ def _start(
 
 def _inferred_start_ns(facts: _Facts, attempt: Attempt, seen: SeenPod | None, before: Step | None) -> int:
     """Infer the start: not before the container's, the end of the step before, and the start of all containers at a gate."""
-    seconds = [facts.container_started_ns]
+    seconds = [facts.container_started_ns] if facts.container_started_ns is not None else []
     if before is None and seen is not None and seen.pod.has_ready_gate:
-        for status in seen.pod.status.container_statuses:
-            running = status.state.terminated or status.state.running
-            seconds.append(instant_ns(running.started_at) if running is not None else None)
-    known = [second + HALF_SECOND_NS for second in seconds if second is not None]
+        seconds += [instant for status in seen.pod.status.container_statuses for instant in _started(status)]
+    known = [second + HALF_SECOND_NS for second in seconds]
     if before is not None:
         known.append(before.interval.end_ns)
     if known:

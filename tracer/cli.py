@@ -1,0 +1,291 @@
+"""Which commands are there? Reads flags, opens files, prints; one sentence and an exit code for everything that can go wrong."""
+
+import difflib
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tracer import __version__
+from tracer.demo.player import packaged_recordings, play
+from tracer.errors import InputError, TracerError
+from tracer.explain.document import document
+from tracer.explain.terminal import PIPE_WIDTH, print_waterfall
+from tracer.explain.waterfall import Waterfall, waterfalls
+from tracer.kube.recording import find_recording, size_bytes
+from tracer.replay import Replay, start_replay
+from tracer.telemetry import otlp
+from tracer.telemetry.records import SpanRecord
+
+EXIT_BUG, EXIT_USAGE = 1, 2
+_BATCH_SPANS = 2_000  # of one `-o otlp` group: a small recording becomes one, a large one never fills memory
+_WORTH_A_BAR_BYTES = 4 << 20
+_LIBRARIES = ("click", "msgspec", "opentelemetry-proto", "protobuf", "PyYAML", "rich")
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+_output = click.option(
+    "-o", "--output", type=click.Choice(["text", "json", "otlp"]), default="text", show_default=True, help="How to print."
+)
+_all_rows = click.option("--all", "show_all", is_flag=True, help="Draw every row, also of what went well in a large run.")
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="tracer")
+def cli() -> None:
+    """Tell the story of Tekton runs as OpenTelemetry traces: every step with the moment it truly began and ended, and how.
+
+    Exit codes: 0 done, 1 a bug, 2 a wrong flag, input or unknown run.
+    """
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--dry-run", is_flag=True, help="Print the spans and send nothing.")
+@_output
+@_all_rows
+def replay(paths: tuple[str, ...], output: str, *, dry_run: bool, show_all: bool) -> None:
+    """Turn recordings into the spans that would be sent.
+
+    PATH is a folder with watch.jsonl or objects.json, a file of watch events, what `kubectl get -o json|yaml` prints, or - for
+    standard input.
+
+    \b
+    -o text   the waterfall of each run
+    -o json   one JSON object a run and line
+    -o otlp   one OTLP/JSON ExportTraceServiceRequest with every span
+    """  # noqa: D301 - click's mark for text that is not to be wrapped
+    if not dry_run:
+        raise InputError("This version cannot send spans yet; add --dry-run to print them.")
+    console = _console()
+    replays = [(path, start_replay()) for path in (find_recording(Path(path)) for path in paths)]
+    spans = _Count()
+    with _progress([path for path, _ in replays]) as advance:
+        if output == "otlp":
+            _print_otlp(spans.count(span) for path, one in replays for _, batch in one.batches(path, advance) for span in batch)
+        else:
+            for path, one in replays:
+                for picture in _pictures(one, path, advance, spans):
+                    _print_picture(console, picture, output, show_all=show_all, is_line=True)
+    _report([one for _, one in replays], spans, is_summary=output == "text")
+
+
+@cli.command()
+@click.argument("run", required=False)
+@click.option("-f", "--file", "path", metavar="PATH", help="A recording: a folder, a file, or - for standard input.")
+@click.option("--last", is_flag=True, help="Take the newest run.")
+@_output
+@_all_rows
+def explain(run: str | None, path: str | None, output: str, *, last: bool, show_all: bool) -> None:
+    """Draw a run: where the time went, and why it failed.
+
+    RUN is a name, KIND/NAME or a UID; it may be left out if there is one run.
+    """
+    if path is None:
+        raise InputError("This version cannot ask a cluster yet; give a recording, or what `kubectl get` printed, with -f PATH.")
+    if run is not None and last:
+        raise InputError("RUN and --last exclude each other; give one of them.")
+    one, spans, told = start_replay(), _Count(), list[SpanRecord]()
+    found = find_recording(Path(path))
+    with _progress([found]) as advance:
+        for _, batch in one.batches(found, advance):
+            told += (spans.count(span) for span in batch)
+    pictures = waterfalls(told, one.ledger.unfinished(), one.until_ns)
+    picture = _choose(pictures, run, found, last=last)
+    if output == "otlp":
+        _print_otlp(row.span for row in picture.root.walk() if row.span is not None)
+    else:
+        _print_picture(_console(), picture, output, show_all=show_all)
+    _report([one], spans, is_summary=False)
+
+
+@cli.command()
+@click.argument("recording", required=False, metavar="[RECORDING]")
+@click.option("--speed", type=click.FloatRange(min=0.1), default=4.0, show_default=True, help="How many times faster than it was.")
+def demo(recording: str | None, speed: float) -> None:
+    """Play a real recording: steps appear as they end, then the waterfall.
+
+    RECORDING is one of the packaged ones, or a path. The packaged ones: cancel, failing-step, retries, success, task-timeout.
+    """
+    play(_console(), _demo_path(recording), speed)
+
+
+@cli.command()
+def version() -> None:
+    """Print the versions of tracer, its span model and the libraries below it."""
+    click.echo(f"tracer {__version__}, span model {otlp.MODEL_VERSION}, Python {sys.version.split()[0]}")
+    for library in _LIBRARIES:
+        click.echo(f"  {library} {metadata.version(library)}")
+
+
+def main() -> None:
+    """Run a command; say what went wrong in one sentence and leave with its exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(EXIT_USAGE)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "tracer"
+        _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`.", EXIT_USAGE)
+    except click.Abort:
+        sys.exit(130)
+    except TracerError as error:
+        _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _fail(sentence: str, code: int) -> None:
+    click.echo(f"tracer: {sentence}", err=True)
+    sys.exit(code)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in console._environ:  # noqa: SLF001 - rich has no public way to ask
+        console.width = PIPE_WIDTH
+    return console
+
+
+class _Count:
+    """Counts spans on their way."""
+
+    def __init__(self) -> None:
+        self.spans = 0
+        self.runs = 0
+
+    def count(self, span: SpanRecord) -> SpanRecord:
+        self.spans += 1
+        return span
+
+
+def _pictures(one: Replay, path: Path, advance: Callable[[int], None], spans: _Count) -> Iterator[Waterfall]:
+    """Draw each run when it is told whole, and drop its spans; what goes on comes last."""
+    held: dict[bytes, dict[bytes, SpanRecord]] = {}
+    for _, batch in one.batches(path, advance):
+        for span in batch:
+            spans.count(span)
+            trace = held.setdefault(span.trace_id, {})
+            trace[span.span_id] = span
+            if span.slot.kind == "run" and (span.has_remote_parent or not span.parent_span_id):
+                spans.runs += 1
+                (picture,) = [one for one in waterfalls(trace.values()) if one.uid == span.slot.owner_uid]
+                yield picture
+                for row in picture.root.walk():
+                    if row.span is not None:
+                        trace.pop(row.span.span_id, None)
+                if not trace:
+                    del held[span.trace_id]
+    rest = [span for trace in held.values() for span in trace.values()]
+    yield from waterfalls(rest, one.ledger.unfinished(), one.until_ns)
+
+
+def _print_picture(console: Console, picture: Waterfall, output: str, *, show_all: bool, is_line: bool = False) -> None:
+    if output == "json":
+        click.echo(json.dumps(document(picture), indent=None if is_line else 2, ensure_ascii=False))
+        return
+    print_waterfall(console, picture, show_all=show_all)
+    if is_line:
+        console.print()
+
+
+def _print_otlp(spans: Iterable[SpanRecord]) -> None:
+    """Print one request, written as it comes."""
+    out = click.get_text_stream("stdout")
+    out.write('{"resourceSpans":[')
+    is_first = True
+    for batch in _batched(spans):
+        for group in otlp.to_json(otlp.export_request(batch)).get("resourceSpans", []):
+            out.write(("" if is_first else ",") + json.dumps(group, separators=(",", ":")))
+            is_first = False
+    out.write("]}\n")
+
+
+def _batched(spans: Iterable[SpanRecord]) -> Iterator[list[SpanRecord]]:
+    batch: list[SpanRecord] = []
+    for span in spans:
+        batch.append(span)
+        if len(batch) >= _BATCH_SPANS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _choose(pictures: list[Waterfall], run: str | None, path: Path, *, last: bool) -> Waterfall:
+    """Find the run that is meant. Raises InputError, with the nearest names, if there is none or more than one."""
+    if not pictures:
+        raise InputError(f"{path} tells of no run that can be drawn; expected a PipelineRun or a TaskRun.")
+    newest = sorted(pictures, key=lambda one: one.start_ns)[-1]
+    if last or (run is None and len(pictures) == 1):
+        return newest
+    named = [f"{one.kind}/{one.run_name}" for one in pictures]
+    if run is None:
+        raise InputError(f"{path} tells of {len(pictures)} runs; name one of {_some(named)}, or add --last.")
+    kind, _, name = run.rpartition("/")
+    found = [
+        one for one in pictures if one.uid == run or (one.run_name == name and kind.lower() in {"", one.kind.lower(), one.namespace})
+    ]
+    if not found:
+        near = difflib.get_close_matches(name, [one.run_name for one in pictures], n=3, cutoff=0.3)
+        raise InputError(f"{path} tells of no run {run}; the nearest are {_some(near or named)}.")
+    if len(found) > 1:
+        raise InputError(f"{path} tells of {len(found)} runs {run}; give the UID: {_some([one.uid for one in found])}.")
+    return found[0]
+
+
+def _some(names: list[str]) -> str:
+    unique = list(dict.fromkeys(names))
+    return ", ".join(unique[:5]) + (f" and {len(unique) - 5} more" if len(unique) > 5 else "")
+
+
+@contextmanager
+def _progress(paths: list[Path]) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal while a large recording is read."""
+    sizes = [size_bytes(path) for path in paths]
+    total = sum(size or 0 for size in sizes)
+    console = Console(stderr=True)
+    if not console.is_terminal or total < _WORTH_A_BAR_BYTES:
+        yield lambda _: None
+        return
+    columns: list[Any] = [TextColumn("reading"), BarColumn(), DownloadColumn(), TimeElapsedColumn()]
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _report(replays: list[Replay], spans: _Count, *, is_summary: bool) -> None:
+    """Say on standard error what was told, and what could not be."""
+    out: IO[str] = click.get_text_stream("stderr")
+    for one in replays:
+        if one.half_line is not None:
+            out.write(f"tracer: line {one.half_line} is cut off and was left out; the recording may still be written.\n")
+        for (kind, where), count in sorted(one.malformed.items()):
+            out.write(f"tracer: {count} malformed {kind} left out, at {where}.\n")
+        for loss, count in sorted(one.losses.items()):
+            if count:
+                out.write(f"tracer: {count} × {loss}.\n")
+    if is_summary:
+        out.write(f"{spans.runs} runs, {spans.spans} spans; nothing was sent.\n")
+
+
+def _demo_path(recording: str | None) -> Path:
+    packaged = packaged_recordings()
+    if recording is None:
+        return packaged["failing-step"]
+    if recording in packaged:
+        return packaged[recording]
+    if "/" in recording or Path(recording).exists():
+        return find_recording(Path(recording))
+    near = difflib.get_close_matches(recording, packaged, n=1, cutoff=0.3)
+    raise InputError(f"There is no packaged recording {recording}; {'did you mean ' + near[0] + '? ' if near else ''}There are {_some(list(packaged))}.")

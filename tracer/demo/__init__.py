@@ -1,0 +1,1 @@
+"""The product with nothing installed."""

@@ -1,0 +1,52 @@
+"""How does a recording play? At a multiple of its own speed: each step appears as it ends, then the whole picture."""
+
+import time
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from tracer.explain.terminal import print_waterfall, step_line
+from tracer.explain.waterfall import waterfalls
+from tracer.kube.recording import find_recording
+from tracer.replay import start_replay
+from tracer.telemetry import attributes as keys
+from tracer.telemetry.records import SpanRecord
+from tracer.tekton.times import SECOND_NS
+
+_LONGEST_PAUSE_S = 2.0  # a recording of an hour's wait is no demonstration
+
+
+def packaged_recordings() -> dict[str, Path]:
+    """Find the recordings that come with the package, by name."""
+    folder = Path(str(resources.files("tracer.demo"))) / "recordings"
+    return {path.name.removesuffix(".jsonl"): path for path in sorted(folder.glob("*.jsonl"))}
+
+
+def play(console: Console, path: Path, speed: float) -> None:
+    """Play a recording, speed times as fast as it was."""
+    found = find_recording(path)
+    name = found.stem if found.parent.name == "recordings" else found.parent.name or found.stem
+    console.print(Text(f"Playing {name}, recorded on a real cluster, at {speed:g} times its speed.", "bold"))
+    console.print(Text("    since  step                                      took  result", "bright_black"))
+    replay, told = start_replay(), list[SpanRecord]()
+    clock_ns = began_ns = 0
+    for now_ns, batch in replay.batches(found):
+        is_live = now_ns <= replay.until_ns
+        if clock_ns and is_live:
+            time.sleep(min(_LONGEST_PAUSE_S, max(0, now_ns - clock_ns) / SECOND_NS / speed))
+        clock_ns = now_ns if is_live else clock_ns
+        told += batch
+        began_ns = began_ns or min(span.start_ns for span in batch)
+        for span in sorted(batch, key=lambda one: one.start_ns):
+            if span.slot.kind == "step":
+                note = str(span.attribute(keys.STEP_CLASS)).replace("_", " ")
+                code = span.attribute(keys.EXIT_CODE)
+                note = f"exit {code}" if note == "ran" and code else "" if note == "ran" else note
+                console.print(
+                    step_line(console, span.name, str(span.attribute(keys.TASK_RUN_RESULT)), note, span.start_ns, span.end_ns, began_ns)
+                )
+    for picture in waterfalls(told, replay.ledger.unfinished(), replay.until_ns):
+        console.print()
+        print_waterfall(console, picture)

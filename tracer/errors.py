@@ -1,0 +1,13 @@
+"""Which errors does a person see? One sentence each: what was wrong, where, what to do."""
+
+
+class TracerError(Exception):
+    """The root of our own errors. Its text is one sentence for a person."""
+
+    exit_code = 1
+
+
+class InputError(TracerError):
+    """A flag, a file or a name that cannot be used."""
+
+    exit_code = 2

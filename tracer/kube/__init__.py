@@ -1,0 +1,1 @@
+"""The cluster's door, and that of its recordings."""

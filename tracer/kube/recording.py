@@ -1,0 +1,277 @@
+"""What does a recording say, in which order? Watch events as lines, or whatever `kubectl get -o json|yaml` prints.
+
+Keeps: a line or an object that cannot be read costs nothing but itself; memory holds one line, or one file of objects.
+Must not know: what the objects mean.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import yaml
+
+from tracer.errors import InputError
+from tracer.tekton.decode import Malformed, Object, Unread, decode, encode
+from tracer.tekton.event import Event
+from tracer.tekton.names import EVENT_REASONS, Kind
+from tracer.tekton.observation import Gone, Seen
+from tracer.tekton.times import SECOND_NS
+
+WATCH_FILE, OBJECTS_FILE = "watch.jsonl", "objects.json"
+STDIN = Path("-")
+_FIRST_LINE_LIMIT_BYTES = 64 << 20  # a watch event is one object, and no object is larger than a request to etcd by far
+_LONGEST_RECORDING_S = 1e10
+
+Progress = Callable[[int], None]
+"""Told how many bytes were read since the last time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """An object that was seen or is gone."""
+
+    at_ns: int | None
+    """When it arrived, Unix nanoseconds; None in a file of objects, where nothing has an order."""
+    observation: Seen | Gone
+
+
+@dataclass(frozen=True, slots=True)
+class HalfLine:
+    """The last line of a recording that was cut off while it was written."""
+
+    number: int
+
+
+Reading = Fact | Malformed | Unread | HalfLine
+
+
+class _WatchEvent(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+    at: float | None = None
+
+
+class _List(msgspec.Struct):
+    items: list[msgspec.Raw] | None
+    kind: str = ""
+
+
+_WATCH_EVENT = msgspec.json.Decoder(_WatchEvent)
+_LIST = msgspec.json.Decoder(_List)
+_BY_KIND = msgspec.json.Decoder(dict[str, _List])
+_ANY = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def find_recording(path: Path) -> Path:
+    """Find the file that a path means: of a folder its `watch.jsonl`, else its `objects.json`.
+
+    Raises InputError if there is none.
+    """
+    if path == STDIN or path.is_file():
+        return path
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give the path of a recording: a folder, a file, or - for standard input.")
+    for name in (WATCH_FILE, OBJECTS_FILE):
+        if (path / name).is_file():
+            return path / name
+    raise InputError(f"{path} holds neither {WATCH_FILE} nor {OBJECTS_FILE}; give a folder that `tracer record` wrote, or a file.")
+
+
+def size_bytes(path: Path) -> int | None:
+    """Say how large a recording is; None for standard input."""
+    return None if path == STDIN else path.stat().st_size
+
+
+def read_recording(path: Path, progress: Progress = lambda _: None) -> Iterator[Reading]:
+    """Read a recording's file in order.
+
+    Raises InputError if it is empty, or holds nothing that can be read as events or objects.
+    """
+    with nullcontext(sys.stdin.buffer) if path == STDIN else _open(path) as file:
+        first = file.readline(_FIRST_LINE_LIMIT_BYTES)
+        while first and not first.strip():
+            first = file.readline(_FIRST_LINE_LIMIT_BYTES)
+        if not first:
+            raise InputError(f"{_name(path)} is empty; record something first, or give what `kubectl get -o json` prints.")
+        if path.suffix == ".jsonl" or not isinstance(_watch_event(first), str):
+            yield from _read_lines(path, first, file, progress)
+        else:
+            rest = file.read()
+            progress(len(first) + len(rest))
+            yield from _read_objects(path, first + rest)
+
+
+def write_recording(readings: Iterable[Reading]) -> Iterator[bytes]:
+    """Write watch events as lines, with the fields that are read and no others; what changes none of them is left out.
+
+    So no param, script, environment, result or unlisted annotation is ever recorded. Events of no use are left out too.
+    """
+    written: dict[str, tuple[bytes, bool]] = {}
+    for reading in readings:
+        if not isinstance(reading, Fact) or reading.at_ns is None or not _is_of_use(reading.observation.object):
+            continue
+        value, is_gone = reading.observation.object, isinstance(reading.observation, Gone)
+        uid, content = value.metadata.uid, encode(value)
+        if written.get(uid) == (content, is_gone):
+            continue
+        kind = "DELETED" if is_gone else "MODIFIED" if uid in written else "ADDED"
+        written[uid] = (content, is_gone)
+        yield b'{"at":%.4f,"type":"%s","object":%s}\n' % (reading.at_ns / SECOND_NS, kind.encode(), content)
+
+
+def _is_of_use(value: Object) -> bool:
+    if not isinstance(value, Event):
+        return True
+    return value.involved_object.kind == Kind.POD and value.reason in EVENT_REASONS
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _read_lines(path: Path, first: bytes, file: IO[bytes], progress: Progress) -> Iterator[Reading]:
+    line, number, is_any_good, why = first, 1, False, ""
+    while line:
+        progress(len(line))
+        if line.strip():
+            event = _watch_event(line)
+            if not isinstance(event, str):
+                is_any_good = True
+                yield from _read_event(event)
+            elif line.endswith(b"\n") or not is_any_good:
+                why = why or event
+                yield Malformed("watch event", f"line {number}", event)
+            else:
+                yield HalfLine(number)
+        line = file.readline()
+        number += 1
+    if not is_any_good:
+        raise InputError(f"{_name(path)} is not a recording: line 1 is no watch event ({why}).")
+
+
+def _watch_event(line: bytes) -> _WatchEvent | str:
+    """Read one line; text says why it is no watch event."""
+    try:
+        return _WATCH_EVENT.decode(line)
+    except msgspec.ValidationError as error:
+        return str(error)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return "it is not JSON"
+
+
+def _read_event(event: _WatchEvent) -> Iterator[Reading]:
+    if event.type not in {"ADDED", "MODIFIED", "DELETED"}:
+        yield Unread(event.type)
+        return
+    value = decode(event.object)
+    at_ns = int(event.at * SECOND_NS) if event.at is not None and 0 <= event.at < _LONGEST_RECORDING_S else None
+    yield _fact(value, at_ns, is_gone=event.type == "DELETED")
+
+
+def _fact(value: Object | Malformed | Unread, at_ns: int | None = None, *, is_gone: bool = False) -> Reading:
+    if isinstance(value, Malformed | Unread):
+        return value
+    return Fact(at_ns, Gone(value) if is_gone else Seen(value))
+
+
+def _read_objects(path: Path, content: bytes) -> Iterator[Reading]:
+    is_any_read, kinds = False, set()
+    for document in _documents(path, content):
+        for reading in _read_document(document):
+            is_any_read = is_any_read or not isinstance(reading, Unread)
+            if isinstance(reading, Unread):
+                kinds.add(reading.kind or "something without a kind")
+            yield reading
+    if not is_any_read:
+        held = ", ".join(sorted(kinds)[:3]) or "no object"
+        raise InputError(
+            f"{_name(path)} holds {held}; expected PipelineRuns, TaskRuns, CustomRuns, Pods or Events, as watch events or as "
+            "`kubectl get -o json|yaml` prints them."
+        )
+
+
+def _read_document(document: bytes) -> Iterator[Reading]:
+    """Read a list, one object, or lists by kind."""
+    try:
+        keys = _ANY.decode(document)
+        if "items" in keys:
+            listed = _LIST.decode(document)
+            kind = _kind(listed.kind.removesuffix("List"))
+            for item in listed.items or ():
+                yield _fact(decode(item, kind))
+            if not listed.items:
+                yield Unread(f"an empty {listed.kind or 'list'}")
+        elif "kind" not in keys and keys and all(_kind(key) for key in keys):
+            for key, listed in _BY_KIND.decode(document).items():
+                for item in listed.items or ():
+                    yield _fact(decode(item, _kind(key)))
+        else:
+            yield _fact(decode(document))
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        yield Malformed("list", "$", str(error))
+
+
+def _kind(name: str) -> Kind | None:
+    return next((kind for kind in Kind if kind == name), None)
+
+
+def _documents(path: Path, content: bytes) -> Iterator[bytes]:
+    """Take a file apart into JSON documents; YAML becomes JSON."""
+    if not content.lstrip().startswith((b"{", b"[")):
+        yield from (msgspec.json.encode(document) for document in _yaml_documents(path, content))
+        return
+    try:
+        _ANY.decode(content)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        yield from _joined_documents(path, content)
+    else:
+        yield content
+
+
+def _joined_documents(path: Path, content: bytes) -> Iterator[bytes]:
+    """Take JSON documents apart that stand one after another, as `kubectl get --watch` prints them."""
+    text, at, decoder = content.decode("utf-8", "replace"), 0, json.JSONDecoder()
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        try:
+            document, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{_name(path)} is not JSON: {error}.") from error
+        for one in document if isinstance(document, list) else [document]:
+            yield msgspec.json.encode(one)
+
+
+def _yaml_documents(path: Path, content: bytes) -> Iterator[Any]:
+    try:
+        for document in yaml.load_all(content, Loader=_PlainLoader):  # noqa: S506 - a safe loader, without aliases
+            if isinstance(document, dict):
+                yield document
+            elif document is not None:
+                raise InputError(f"{_name(path)} is neither JSON nor YAML objects; give watch events or what `kubectl get` prints.")
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{_name(path)} is neither JSON nor YAML: {first}.") from error
+
+
+class _PlainLoader(yaml.CSafeLoader):
+    """Safe YAML without aliases: a few lines of them can stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - PyYAML's own signature
+        """Refuse an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+
+def _name(path: Path) -> str:
+    return "standard input" if path == STDIN else str(path)

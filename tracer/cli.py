@@ -3,15 +3,14 @@
 import difflib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
 
 import click
+from rich import progress
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tracer import __version__
 from tracer.demo.player import packaged_recordings, play
@@ -19,7 +18,7 @@ from tracer.errors import InputError, TracerError
 from tracer.explain.document import document
 from tracer.explain.terminal import PIPE_WIDTH, print_waterfall
 from tracer.explain.waterfall import Waterfall, waterfalls
-from tracer.kube.recording import find_recording, size_bytes
+from tracer.kube.recording import Progress, find_recording, size_bytes
 from tracer.replay import Replay, start_replay
 from tracer.telemetry import otlp
 from tracer.telemetry.records import SpanRecord
@@ -27,6 +26,7 @@ from tracer.telemetry.records import SpanRecord
 EXIT_BUG, EXIT_USAGE = 1, 2
 _BATCH_SPANS = 2_000  # of one `-o otlp` group: a small recording becomes one, a large one never fills memory
 _WORTH_A_BAR_BYTES = 4 << 20
+_NAMES_SHOWN = 5
 _LIBRARIES = ("click", "msgspec", "opentelemetry-proto", "protobuf", "PyYAML", "rich")
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -107,7 +107,9 @@ def explain(run: str | None, path: str | None, output: str, *, last: bool, show_
 
 @cli.command()
 @click.argument("recording", required=False, metavar="[RECORDING]")
-@click.option("--speed", type=click.FloatRange(min=0.1), default=4.0, show_default=True, help="How many times faster than it was.")
+@click.option(
+    "--speed", type=click.FloatRange(min=0.1), default=4.0, show_default=True, help="How many times faster than it was."
+)
 def demo(recording: str | None, speed: float) -> None:
     """Play a real recording: steps appear as they end, then the waterfall.
 
@@ -169,7 +171,7 @@ class _Count:
         return span
 
 
-def _pictures(one: Replay, path: Path, advance: Callable[[int], None], spans: _Count) -> Iterator[Waterfall]:
+def _pictures(one: Replay, path: Path, advance: Progress, spans: _Count) -> Iterator[Waterfall]:
     """Draw each run when it is told whole, and drop its spans; what goes on comes last."""
     held: dict[bytes, dict[bytes, SpanRecord]] = {}
     for _, batch in one.batches(path, advance):
@@ -201,7 +203,7 @@ def _print_picture(console: Console, picture: Waterfall, output: str, *, show_al
 
 def _print_otlp(spans: Iterable[SpanRecord]) -> None:
     """Print one request, written as it comes."""
-    out = click.get_text_stream("stdout")
+    out = sys.stdout
     out.write('{"resourceSpans":[')
     is_first = True
     for batch in _batched(spans):
@@ -226,7 +228,7 @@ def _choose(pictures: list[Waterfall], run: str | None, path: Path, *, last: boo
     """Find the run that is meant. Raises InputError, with the nearest names, if there is none or more than one."""
     if not pictures:
         raise InputError(f"{path} tells of no run that can be drawn; expected a PipelineRun or a TaskRun.")
-    newest = sorted(pictures, key=lambda one: one.start_ns)[-1]
+    newest = max(pictures, key=lambda one: one.start_ns)
     if last or (run is None and len(pictures) == 1):
         return newest
     named = [f"{one.kind}/{one.run_name}" for one in pictures]
@@ -234,7 +236,9 @@ def _choose(pictures: list[Waterfall], run: str | None, path: Path, *, last: boo
         raise InputError(f"{path} tells of {len(pictures)} runs; name one of {_some(named)}, or add --last.")
     kind, _, name = run.rpartition("/")
     found = [
-        one for one in pictures if one.uid == run or (one.run_name == name and kind.lower() in {"", one.kind.lower(), one.namespace})
+        one
+        for one in pictures
+        if one.uid == run or (one.run_name == name and kind.lower() in {"", one.kind.lower(), one.namespace})
     ]
     if not found:
         near = difflib.get_close_matches(name, [one.run_name for one in pictures], n=3, cutoff=0.3)
@@ -246,11 +250,12 @@ def _choose(pictures: list[Waterfall], run: str | None, path: Path, *, last: boo
 
 def _some(names: list[str]) -> str:
     unique = list(dict.fromkeys(names))
-    return ", ".join(unique[:5]) + (f" and {len(unique) - 5} more" if len(unique) > 5 else "")
+    rest = len(unique) - _NAMES_SHOWN
+    return ", ".join(unique[:_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 @contextmanager
-def _progress(paths: list[Path]) -> Iterator[Callable[[int], None]]:
+def _progress(paths: list[Path]) -> Iterator[Progress]:
     """Show a bar on a terminal while a large recording is read."""
     sizes = [size_bytes(path) for path in paths]
     total = sum(size or 0 for size in sizes)
@@ -258,15 +263,15 @@ def _progress(paths: list[Path]) -> Iterator[Callable[[int], None]]:
     if not console.is_terminal or total < _WORTH_A_BAR_BYTES:
         yield lambda _: None
         return
-    columns: list[Any] = [TextColumn("reading"), BarColumn(), DownloadColumn(), TimeElapsedColumn()]
-    with Progress(*columns, console=console, transient=True) as bar:
+    columns = [progress.TextColumn("reading"), progress.BarColumn(), progress.DownloadColumn(), progress.TimeElapsedColumn()]
+    with progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading", total=total)
         yield lambda count: bar.advance(task, count)
 
 
 def _report(replays: list[Replay], spans: _Count, *, is_summary: bool) -> None:
     """Say on standard error what was told, and what could not be."""
-    out: IO[str] = click.get_text_stream("stderr")
+    out = sys.stderr
     for one in replays:
         if one.half_line is not None:
             out.write(f"tracer: line {one.half_line} is cut off and was left out; the recording may still be written.\n")
@@ -288,4 +293,5 @@ def _demo_path(recording: str | None) -> Path:
     if "/" in recording or Path(recording).exists():
         return find_recording(Path(recording))
     near = difflib.get_close_matches(recording, packaged, n=1, cutoff=0.3)
-    raise InputError(f"There is no packaged recording {recording}; {'did you mean ' + near[0] + '? ' if near else ''}There are {_some(list(packaged))}.")
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise InputError(f"There is no packaged recording {recording}; {hint}There are {_some(list(packaged))}.")

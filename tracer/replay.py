@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tracer.delivery.ledger import END_OF_TIME_NS, Ledger, Loss
+from tracer.delivery.ledger import END_OF_TIME_NS, Ledger
+from tracer.delivery.readings import Loss
 from tracer.kube.recording import Fact, HalfLine, Progress, read_recording
-from tracer.telemetry.places import SpanSettings
-from tracer.telemetry.records import SpanRecord
 from tracer.tekton.decode import Malformed, Unread
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Synced
+from tracer.telemetry.places import DEFAULT_SETTINGS, SpanSettings
+from tracer.telemetry.records import SpanRecord
 
 
 @dataclass(slots=True)
@@ -35,7 +36,9 @@ class Replay:
         return self.ledger.losses
 
     def batches(self, path: Path, progress: Progress = lambda _: None) -> Iterator[tuple[int, list[SpanRecord]]]:
-        """Give the spans as they become due, each batch with its time in the recording; each is acknowledged when the next is asked for.
+        """Give the spans as they become due, each batch with its time in the recording.
+
+        A batch is acknowledged when the next one is asked for.
 
         Raises InputError if the file cannot be used.
         """
@@ -64,6 +67,6 @@ class Replay:
                 self.ledger.acknowledge(uid, [span.slot for span in spans], now_ns)
 
 
-def start_replay(settings: SpanSettings | None = None) -> Replay:
+def start_replay(settings: SpanSettings = DEFAULT_SETTINGS) -> Replay:
     """Begin with an empty ledger."""
-    return Replay(Ledger(settings or SpanSettings()))
+    return Replay(Ledger(settings))

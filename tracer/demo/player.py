@@ -8,12 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from tracer.explain.terminal import print_waterfall, step_line
-from tracer.explain.waterfall import waterfalls
+from tracer.explain.waterfall import row_of, waterfalls
 from tracer.kube.recording import find_recording
 from tracer.replay import start_replay
-from tracer.telemetry import attributes as keys
-from tracer.telemetry.records import SpanRecord
 from tracer.tekton.times import SECOND_NS
+from tracer.telemetry.records import SpanRecord
 
 _LONGEST_PAUSE_S = 2.0  # a recording of an hour's wait is no demonstration
 
@@ -29,7 +28,7 @@ def play(console: Console, path: Path, speed: float) -> None:
     found = find_recording(path)
     name = found.stem if found.parent.name == "recordings" else found.parent.name or found.stem
     console.print(Text(f"Playing {name}, recorded on a real cluster, at {speed:g} times its speed.", "bold"))
-    console.print(Text("    since  step                                      took  result", "bright_black"))
+    console.print(Text(f"{'since':>9}    {'step':<44} {'took':>8}  result", "bright_black"))
     replay, told = start_replay(), list[SpanRecord]()
     clock_ns = began_ns = 0
     for now_ns, batch in replay.batches(found):
@@ -41,12 +40,7 @@ def play(console: Console, path: Path, speed: float) -> None:
         began_ns = began_ns or min(span.start_ns for span in batch)
         for span in sorted(batch, key=lambda one: one.start_ns):
             if span.slot.kind == "step":
-                note = str(span.attribute(keys.STEP_CLASS)).replace("_", " ")
-                code = span.attribute(keys.EXIT_CODE)
-                note = f"exit {code}" if note == "ran" and code else "" if note == "ran" else note
-                console.print(
-                    step_line(console, span.name, str(span.attribute(keys.TASK_RUN_RESULT)), note, span.start_ns, span.end_ns, began_ns)
-                )
+                console.print(step_line(console, row_of(span), began_ns))
     for picture in waterfalls(told, replay.ledger.unfinished(), replay.until_ns):
         console.print()
         print_waterfall(console, picture)

@@ -3,8 +3,8 @@
 from typing import Any
 
 from tracer.explain.waterfall import Row, Waterfall
-from tracer.telemetry.records import SpanRecord
 from tracer.tekton.times import SECOND_NS
+from tracer.telemetry.records import SpanRecord
 
 
 def document(picture: Waterfall) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _LEGS_SHOWN = 8
 _SMALL_SHARE = 0.01
 _AXIS_STEPS_S = tuple(base * 10**power for power in range(-3, 7) for base in (1, 2, 5))
 _CELLS_PER_TICK = 10
+_MINUTE_S = 60  # and as many minutes in an hour
 
 _STYLES = {
     "success": "green",
@@ -143,17 +144,16 @@ def print_waterfall(console: Console, picture: Waterfall, *, show_all: bool = Fa
         console.print(line_, no_wrap=True, overflow="ignore", crop=False, soft_wrap=True, highlight=False)
 
 
-def step_line(console: Console, row_name: str, result: str, note: str, start_ns: int, end_ns: int, since_ns: int) -> Text:
-    """Say in one line that a step has ended, with its time since the run began."""
+def step_line(console: Console, row: Row, since_ns: int) -> Text:
+    """Say in one line that a step has ended, with its time since since_ns."""
     glyphs = _ASCII if console.options.ascii_only else _UNICODE
-    style = _STYLES.get(result, "")
+    began_ns, ended_ns = row.start_ns or since_ns, row.end_ns or since_ns
     return Text.assemble(
-        (f"{duration((start_ns - since_ns)):>9}  ", "dim"),
-        (f"{glyphs.marks.get(result, glyphs.dot)} ", style),
-        (f"{printable(row_name):<36} ", "bold"),
-        (f"{duration(end_ns - start_ns):>8}  ", ""),
-        (result, style),
-        (f"  {note}" if note else "", "dim"),
+        (f"{duration(began_ns - since_ns):>9}  ", "bright_black"),
+        (f"{_mark(row, glyphs)} ", _style(row)),
+        (_fit(printable(row.name), _LABEL_LIMIT, glyphs), "bold"),
+        f" {'' if row.is_point else duration(ended_ns - began_ns):>{_DURATION_WIDTH}}  ",
+        (_words(_Line(row, "")), _style(row)),
     )
 
 
@@ -165,16 +165,12 @@ def printable(text: str) -> str:
 def duration(nanoseconds: int) -> str:
     """Write a duration for people: `12 ms`, `3.58 s`, `4 m 05 s`, `2 h 03 m`."""
     seconds = max(0, nanoseconds) / SECOND_NS
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 9.995:
-        return f"{seconds:.2f} s"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} m {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} m"
+    for below, text in ((0.9995, f"{seconds * 1000:.0f} ms"), (9.995, f"{seconds:.2f} s"), (59.95, f"{seconds:.1f} s")):
+        if seconds < below:
+            return text
+    minutes, rest = divmod(round(seconds), _MINUTE_S)
+    hours, minutes = divmod(minutes, _MINUTE_S)
+    return f"{hours} h {minutes:02} m" if hours else f"{minutes} m {rest:02} s"
 
 
 # ---------------------------------------------------------------- the tree
@@ -303,7 +299,7 @@ def _axis(picture: Waterfall, layout: _Layout, glyphs: _Glyphs) -> Text:
 
 
 def _tick(seconds: float) -> str:
-    if seconds >= 60:
+    if seconds >= _MINUTE_S:
         return duration(round(seconds * SECOND_NS))
     return f"{seconds:g} s" if seconds else "0"
 
@@ -370,7 +366,10 @@ def _where(picture: Waterfall, glyphs: _Glyphs, width: int) -> Iterator[Text]:
     in_steps = sum(leg.duration_ns for leg in legs if leg.kind is RowKind.STEP)
     yield Text.assemble(
         ("Where the time went", "bold"),
-        (f"  on the critical path: steps {in_steps / whole:.0%}, everything else {max(0.0, 1 - in_steps / whole):.0%}", "bright_black"),
+        (
+            f"  on the critical path: steps {in_steps / whole:.0%}, everything else {max(0.0, 1 - in_steps / whole):.0%}",
+            "bright_black",
+        ),
     )
     label = min(max((cell_len(_leg_name(leg, glyphs)) for leg in shown), default=0), max(12, width - 40))
     for leg in shown:

@@ -11,14 +11,14 @@ from enum import StrEnum
 from tracer.delivery.ledger import Unended
 from tracer.lifecycle.attempts import SeenPod
 from tracer.lifecycle.steps import State, read_steps
-from tracer.telemetry import attributes as keys
-from tracer.telemetry.ids import span_id, trace_id
-from tracer.telemetry.places import pipeline_name
-from tracer.telemetry.records import AttributeValue, SpanRecord, first_line
 from tracer.tekton import names
 from tracer.tekton.pipelinerun import CustomRun, PipelineRun
 from tracer.tekton.taskrun import TaskRun
 from tracer.tekton.times import SECOND_NS, instant_ns
+from tracer.telemetry import attributes as keys
+from tracer.telemetry.ids import span_id, trace_id
+from tracer.telemetry.places import pipeline_name
+from tracer.telemetry.records import AttributeValue, SpanRecord, first_line
 
 
 class RowKind(StrEnum):
@@ -118,12 +118,9 @@ def waterfalls(spans: Iterable[SpanRecord], unended: Iterable[Unended] = (), unt
         by_parent.setdefault(span.parent_span_id, []).append(span)
     known = {span.span_id for span in told}
     tops = [span for span in told if span.slot.kind == "run" and span.parent_span_id not in known]
-    pictures = []
     going_on = list(unended)
     open_ids = {id_ for one in going_on for id_ in _open_ids(one)}
-    for span in tops:
-        if span.parent_span_id not in open_ids:
-            pictures.append(_finished(span, by_parent))
+    pictures = [_finished(span, by_parent) for span in tops if span.parent_span_id not in open_ids]
     pictures += [_going_on(one, by_parent, until_ns) for one in going_on]
     return sorted(pictures, key=lambda one: (one.start_ns, one.uid))
 
@@ -155,7 +152,12 @@ def _finished(span: SpanRecord, by_parent: Mapping[bytes, Sequence[SpanRecord]])
     )
 
 
-def _row(span: SpanRecord, by_parent: Mapping[bytes, Sequence[SpanRecord]], below: Sequence[Row] = ()) -> Row:
+def row_of(span: SpanRecord) -> Row:
+    """Draw one span without what is below it."""
+    return _row(span, {})
+
+
+def _row(span: SpanRecord, by_parent: Mapping[bytes, Sequence[SpanRecord]]) -> Row:
     kind = _KINDS.get(span.slot.kind, RowKind.PHASE)
     children = [_row(child, by_parent) for child in by_parent.get(span.span_id, ())]
     exit_code, index = span.attribute(keys.EXIT_CODE), span.attribute(keys.MATRIX_INDEX)
@@ -173,7 +175,7 @@ def _row(span: SpanRecord, by_parent: Mapping[bytes, Sequence[SpanRecord]], belo
         exit_code=code,
         is_error=span.is_error,
         span=span,
-        children=tuple(sorted([*children, *below], key=_place_in_time)),
+        children=tuple(sorted(children, key=_place_in_time)),
     )
 
 

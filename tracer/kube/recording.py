@@ -79,7 +79,9 @@ def find_recording(path: Path) -> Path:
     for name in (WATCH_FILE, OBJECTS_FILE):
         if (path / name).is_file():
             return path / name
-    raise InputError(f"{path} holds neither {WATCH_FILE} nor {OBJECTS_FILE}; give a folder that `tracer record` wrote, or a file.")
+    raise InputError(
+        f"{path} holds neither {WATCH_FILE} nor {OBJECTS_FILE}; give a folder that `tracer record` wrote, or a file."
+    )
 
 
 def size_bytes(path: Path) -> int | None:
@@ -253,11 +255,13 @@ def _joined_documents(path: Path, content: bytes) -> Iterator[bytes]:
 
 def _yaml_documents(path: Path, content: bytes) -> Iterator[Any]:
     try:
-        for document in yaml.load_all(content, Loader=_PlainLoader):  # noqa: S506 - a safe loader, without aliases
+        for document in yaml.load_all(content, Loader=_PlainLoader):
             if isinstance(document, dict):
                 yield document
             elif document is not None:
-                raise InputError(f"{_name(path)} is neither JSON nor YAML objects; give watch events or what `kubectl get` prints.")
+                raise InputError(
+                    f"{_name(path)} is neither JSON nor YAML objects; give watch events or what `kubectl get` prints."
+                )
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{_name(path)} is neither JSON nor YAML: {first}.") from error
@@ -270,7 +274,7 @@ class _PlainLoader(yaml.CSafeLoader):
         """Refuse an alias."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)
+        return super().compose_node(parent, index)  # type: ignore[misc]  # the stubs leave the composer out
 
 
 def _name(path: Path) -> str:

@@ -93,6 +93,13 @@ class Attempt:
             return known
         return max([self.created_ns, *_known_instants(self)])
 
+    def is_rewritten(self, entry: StepState) -> bool:
+        """Say whether an entry's end was invented: Tekton's `failTaskRun` writes the TaskRun's reason there."""
+        how = self.condition
+        return (
+            entry.terminated is not None and how is not None and how.status == "False" and entry.terminated.reason == how.reason
+        )
+
     def _is_stale(self, entry: StepState) -> bool:
         before = self.stale.get(entry.container_name)
         now = entry.terminated
@@ -138,11 +145,13 @@ def is_pod_settled(attempt: Attempt, now_ns: int, deleted_ns: int | None, *, is_
     held no such Pod.
     """
     current = attempt.current
-    if not attempt.status.pod_name or (current is None and is_absent):
+    if not attempt.status.pod_name:
         return True
-    if current is not None and (current.is_gone or _has_ended(current.pod)):
-        return True
-    return now_ns >= settle_deadline_ns(attempt, deleted_ns)
+    if current is None or _speaks_of_another(attempt, current.pod):
+        has_spoken = is_absent
+    else:
+        has_spoken = current.is_gone or _has_ended(current.pod)
+    return has_spoken or now_ns >= settle_deadline_ns(attempt, deleted_ns)
 
 
 def settle_deadline_ns(attempt: Attempt, deleted_ns: int | None) -> int:
@@ -171,6 +180,23 @@ def container_instants(status: ContainerStatus) -> Iterator[int]:
     if state.terminated is not None:
         times += [state.terminated.started_at, state.terminated.finished_at]
     return (instant for time in times if (instant := instant_ns(time)) is not None)
+
+
+def _speaks_of_another(attempt: Attempt, pod: Pod) -> bool:
+    """Say whether the status tells the end of a container that the Pod never had: Tekton made another Pod, not seen yet."""
+    states = pod.container_states
+    for entry in attempt.entries.values():
+        end = entry.terminated
+        if end is None or not end.container_id or attempt.is_rewritten(entry):
+            continue
+        state = states.get(entry.container_name)
+        if state is None or end.container_id not in {state.container_id, _ended_id(state)}:
+            return True
+    return False
+
+
+def _ended_id(status: ContainerStatus) -> str:
+    return status.state.terminated.container_id if status.state.terminated is not None else ""
 
 
 def _has_ended(pod: Pod) -> bool:

@@ -1,6 +1,6 @@
 """What changed between two readings of an object? For waking, counting and following; no span is built from it.
 
-Keeps: comparing a reading with itself gives nothing, and nothing ever goes back: a resync, a relist or a rewrite is no transition.
+Keeps: comparing a reading with itself gives nothing, and nothing goes back: a resync, a relist or a rewrite is no transition.
 The metrics and the following of logs are the consumers.
 """
 

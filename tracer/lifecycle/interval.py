@@ -29,9 +29,7 @@ def clamp(start_ns: int, end_ns: int, floor_ns: int) -> Interval:
     """Raise the start to the parent's, and the end to the start. Source: span-model 11."""
     start = max(start_ns, floor_ns)
     end = max(end_ns, start)
-    return Interval(
-        start, max(end, start + 1), start_raised=start > start_ns, end_raised=end > end_ns, is_empty=end == start
-    )
+    return Interval(start, max(end, start + 1), start_raised=start > start_ns, end_raised=end > end_ns, is_empty=end == start)
 
 
 def point(at_ns: int, floor_ns: int) -> Interval:

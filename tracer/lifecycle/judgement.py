@@ -47,9 +47,7 @@ def judge_condition(condition: Condition, status_message: str = "", *, has_oom_s
     if reason == reasons.FAILED and has_oom_step:
         return Judgement(Result.ERROR, reasons.STEP_OOM)
     result = reasons.RESULTS_OF_FALSE.get(reason, Result.ERROR)
-    return Judgement(
-        result, reason if result in _ERRORS else None, is_tolerated=reason == reasons.FAILURE_IGNORED
-    )
+    return Judgement(result, reason if result in _ERRORS else None, is_tolerated=reason == reasons.FAILURE_IGNORED)
 
 
 def judge_unfinished(status_message: str) -> Judgement:

@@ -1,6 +1,6 @@
 """What came before the first step: how long did the Pod take to be made, scheduled, initialised, pulled and started?
 
-Keeps: a phase without a length is left out, and so is one that would end after its attempt; the answer depends on the objects alone.
+Keeps: a phase without a length is left out, and so is one that would end after its attempt; the objects alone decide.
 Must not know: span names, attribute keys, the present time.
 Source: span-model 4.
 """
@@ -163,7 +163,7 @@ def _init_containers(pod: Pod, floor_ns: int) -> Iterator[Phase]:
 
 def _pulls(seen: SeenPod, floor_ns: int) -> Iterator[Phase]:
     spec = seen.pod.spec
-    images = {one.name: one.image for one in (*spec.init_containers, *spec.containers)}
+    images = {one.name: one.image for one in spec.init_containers} | {one.name: one.image for one in spec.containers}
     for container, image in images.items():
         about = [event for event in seen.events if event.container == container]
         pulling = _earliest(event for event in about if event.reason == names.EVENT_PULLING)

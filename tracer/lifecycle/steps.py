@@ -256,7 +256,9 @@ def read_steps(pod: Pod) -> tuple[StepReading, ...]:
             readings.append(StepReading(facts.container, State.RUNNING, since_ns))
         else:
             waiting = facts.status.state.waiting if facts.status is not None else None
-            readings.append(StepReading(facts.container, State.WAITING, None, None, waiting.reason if waiting is not None else ""))
+            readings.append(
+                StepReading(facts.container, State.WAITING, None, None, waiting.reason if waiting is not None else "")
+            )
         may_run = may_run and facts.is_passed
     return tuple(readings)
 
@@ -284,7 +286,7 @@ def _facts(attempt: Attempt, seen: SeenPod | None) -> list[_Facts]:
             spec=None,
             status=None,
             entry=entry,
-            is_rewritten=_is_rewritten(entry, attempt),
+            is_rewritten=attempt.is_rewritten(entry),
             has_filler_start=_has_filler_start(entry, attempt),
             image=images.get(container, ""),
         )
@@ -297,7 +299,7 @@ def _pod_facts(pod: Pod, entries: dict[str, StepState], attempt: Attempt) -> lis
         replace(
             facts,
             entry=(entry := entries.get(facts.container, _NO_ENTRY)),
-            is_rewritten=_is_rewritten(entry, attempt),
+            is_rewritten=attempt.is_rewritten(entry),
             has_filler_start=_has_filler_start(entry, attempt),
         )
         for facts in _facts_of_pod(pod)
@@ -323,14 +325,9 @@ def _started(status: ContainerStatus) -> list[int]:
 _NO_ENTRY = StepState()
 
 
-def _is_rewritten(entry: StepState, attempt: Attempt) -> bool:
-    how = attempt.condition
-    return entry.terminated is not None and how is not None and how.status == "False" and entry.terminated.reason == how.reason
-
-
 def _has_filler_start(entry: StepState, attempt: Attempt) -> bool:
     """Say whether a rewritten entry's start is made up: null, the TaskRun's creation, or its own end."""
-    if not _is_rewritten(entry, attempt) or entry.terminated is None:
+    if not attempt.is_rewritten(entry) or entry.terminated is None:
         return False
     start = instant_ns(entry.terminated.started_at)
     return start in {None, attempt.created_ns, instant_ns(entry.terminated.finished_at)}
@@ -448,8 +445,10 @@ def _disruption(facts: _Facts, seen: SeenPod | None) -> Disruption | None:
     if seen is None or facts.own_end is None or not facts.exit_code:
         return None
     found = disruption_of(seen.pod)
-    if found is not None and found.at_ns is not None and (
-        facts.finished_ns is None or found.at_ns <= facts.finished_ns + SECOND_NS
+    if (
+        found is not None
+        and found.at_ns is not None
+        and (facts.finished_ns is None or found.at_ns <= facts.finished_ns + SECOND_NS)
     ):
         return found
     if facts.message is None and seen.pod.status.reason:
@@ -461,21 +460,17 @@ def _judge_end(
     facts: _Facts, step_class: StepClass, attempt: Attempt, of_attempt: Judgement, disruption: Disruption | None
 ) -> Judgement:
     """Judge how the step ended: the first row of span-model 7.1 that matches."""
-    if step_class in {StepClass.SKIPPED, StepClass.NEVER_RAN}:
-        return SKIPPED
-    if step_class is StepClass.CUT_OFF or _was_ended_by_attempt(facts, attempt):
-        return of_attempt
-    if facts.is_oom_killed:
-        return Judgement(Result.ERROR, reasons.OOM_KILLED)
-    if facts.said == reasons.TIMEOUT_EXCEEDED:
-        return Judgement(Result.TIMEOUT, reasons.TIMEOUT_EXCEEDED)
-    if facts.is_continued:
-        return Judgement(Result.FAILURE, "exit_code", is_tolerated=True)
-    if facts.exit_code and disruption is not None:
-        return Judgement(Result.ERROR, disruption.reason)
-    if facts.reason in reasons.LOST_CONTAINER_REASONS:
-        return Judgement(Result.ERROR, facts.reason)
-    return Judgement(Result.FAILURE, "exit_code") if facts.exit_code else Judgement(Result.SUCCESS)
+    rows = (
+        (step_class in {StepClass.SKIPPED, StepClass.NEVER_RAN}, SKIPPED),
+        (step_class is StepClass.CUT_OFF or _was_ended_by_attempt(facts, attempt), of_attempt),
+        (facts.is_oom_killed, Judgement(Result.ERROR, reasons.OOM_KILLED)),
+        (facts.said == reasons.TIMEOUT_EXCEEDED, Judgement(Result.TIMEOUT, reasons.TIMEOUT_EXCEEDED)),
+        (facts.is_continued, Judgement(Result.FAILURE, "exit_code", is_tolerated=True)),
+        (disruption is not None, Judgement(Result.ERROR, disruption.reason if disruption is not None else None)),
+        (facts.reason in reasons.LOST_CONTAINER_REASONS, Judgement(Result.ERROR, facts.reason)),
+        (bool(facts.exit_code), Judgement(Result.FAILURE, "exit_code")),
+    )
+    return next((judgement for holds, judgement in rows if holds), Judgement(Result.SUCCESS))
 
 
 def _was_ended_by_attempt(facts: _Facts, attempt: Attempt) -> bool:

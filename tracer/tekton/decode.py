@@ -89,7 +89,11 @@ def decode(raw: bytes | msgspec.Raw, kind: Kind | None = None) -> Object | Malfo
 def encode(value: Object) -> bytes:
     """Write an object with the fields that are read and no others; decoding that gives an equal value."""
     kind = kind_by_type(value)
-    version = f"{names.TEKTON_GROUP}/{'v1beta1' if kind is Kind.CUSTOM_RUN else 'v1'}" if kind in names.RUN_KINDS else names.CORE_VERSION
+    version = (
+        f"{names.TEKTON_GROUP}/{'v1beta1' if kind is Kind.CUSTOM_RUN else 'v1'}"
+        if kind in names.RUN_KINDS
+        else names.CORE_VERSION
+    )
     head = b'{"apiVersion":"%s","kind":"%s",' % (version.encode(), kind.encode())
     return head + _ENCODER.encode(value)[1:]
 

@@ -1,6 +1,6 @@
 """What does a reason mean? Tables from Tekton's and Kubernetes' reasons to a result.
 
-Source: tektoncd/pipeline pkg/apis/pipeline/v1/taskrun_types.go, pipelinerun_types.go, pkg/apis/run/v1beta1/customrunstatus_types.go.
+Source: tektoncd/pipeline pkg/apis/pipeline/v1 (taskrun_types.go, pipelinerun_types.go), pkg/apis/run/v1beta1.
 """
 
 from enum import StrEnum

@@ -1,7 +1,7 @@
 """Which attribute keys are used? OpenTelemetry semantic conventions 1.44.0 first, then our own under `tekton.`.
 
-Stability by group: service, k8s.cluster, k8s.namespace, k8s.pod, k8s.node, k8s.container.name, container, error, deployment: stable;
-cicd, vcs, process.exit.code: release candidate; k8s.container.status.reason, vcs.ref: development; tekton: our own.
+Stability by group: service, k8s.cluster, k8s.namespace, k8s.pod, k8s.node, k8s.container.name, container, error: stable; cicd,
+vcs, process.exit.code: release candidate; k8s.container.status.reason, vcs.ref: development; tekton: our own.
 """
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"

@@ -43,7 +43,7 @@ def parse_context(said: SpanContext | None) -> TraceContext | None:
     if said is None or found is None:
         return None
     trace, span = bytes.fromhex(found[1]), bytes.fromhex(found[2])
-    if _NO_TRACE_ID == trace or _NO_SPAN_ID == span:
+    if trace == _NO_TRACE_ID or span == _NO_SPAN_ID:
         return None
     state = said.tracestate if len(said.tracestate) <= _TRACE_STATE_LIMIT and said.tracestate.isascii() else ""
     return TraceContext(trace, span, bool(int(found[3], 16) & _SAMPLED), state)

@@ -1,12 +1,12 @@
 """How do span records become OTLP? The only module that knows the wire format.
 
 Keeps: the same records in the same order give the same bytes.
-Source: opentelemetry-proto trace/v1/trace.proto, and the OTLP specification for the JSON form (ids in hex, 64-bit integers as strings).
+Source: opentelemetry-proto trace/v1/trace.proto, and the OTLP specification for JSON (ids in hex, 64-bit integers as text).
 """
 
 import base64
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -15,9 +15,10 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from tracer.telemetry.attributes import SCHEMA_URL
-from tracer.telemetry.records import Attributes, AttributeValue, SpanRecord
+from tracer.telemetry.records import Attributes, AttributeValue, SpanKind, SpanRecord
 
 SCOPE_NAME, MODEL_VERSION = "tracer", "1"
+_KINDS = {SpanKind.INTERNAL: Span.SPAN_KIND_INTERNAL, SpanKind.SERVER: Span.SPAN_KIND_SERVER}
 FLAGS_LOCAL, FLAGS_REMOTE = 0x101, 0x301  # sampled, and whether the parent or the linked span is a remote one is known
 
 
@@ -46,7 +47,7 @@ def encode(records: Iterable[SpanRecord]) -> bytes:
 
 def to_json(request: ExportTraceServiceRequest) -> dict[str, Any]:
     """Turn the request into its OTLP/JSON form."""
-    said = cast("dict[str, Any]", json_format.MessageToDict(request, use_integers_for_enums=True))
+    said: dict[str, Any] = json_format.MessageToDict(request, use_integers_for_enums=True)
     for resource_spans in said.get("resourceSpans", []):
         for scope_spans in resource_spans["scopeSpans"]:
             for span in scope_spans["spans"]:
@@ -65,7 +66,7 @@ def _span(record: SpanRecord) -> Span:
         trace_state=record.trace_state,
         flags=FLAGS_REMOTE if record.has_remote_parent else FLAGS_LOCAL,
         name=record.name,
-        kind=cast("Span.SpanKind", int(record.kind)),
+        kind=_KINDS[record.kind],
         start_time_unix_nano=record.start_ns,
         end_time_unix_nano=record.end_ns,
         attributes=_attributes(record.attributes),
@@ -83,9 +84,7 @@ def _span(record: SpanRecord) -> Span:
             )
             for link in record.links
         ],
-        status=Status(
-            code=Status.STATUS_CODE_ERROR if record.is_error else Status.STATUS_CODE_UNSET, message=record.description
-        ),
+        status=Status(code=Status.STATUS_CODE_ERROR if record.is_error else Status.STATUS_CODE_UNSET, message=record.description),
     )
 
 

@@ -7,14 +7,14 @@ Source: span-model 2.1, 5.1, 10.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from tracer.telemetry import attributes as keys
-from tracer.telemetry.ids import TraceContext, parse_context, span_id, trace_id
-from tracer.telemetry.records import Attributes, AttributeValue, attributes
 from tracer.lifecycle.judgement import is_final
 from tracer.tekton.meta import ObjectMeta, PipelinesAsCode, SpanContext, read_span_context
 from tracer.tekton.pipelinerun import CustomRun, PipelineRun
 from tracer.tekton.pod import Pod
 from tracer.tekton.taskrun import TaskRef, TaskRun
+from tracer.telemetry import attributes as keys
+from tracer.telemetry.ids import TraceContext, parse_context, span_id, trace_id
+from tracer.telemetry.records import Attributes, AttributeValue, attributes
 
 # Jaeger's screen slows beyond 2,000 spans in a trace; a task has about 12, so above this many the phases stay away.
 PHASES_TASK_LIMIT = 150
@@ -36,6 +36,9 @@ class SpanSettings:
     honour_sampled_flag: bool = True
     service_name: str = "tekton"
     cluster_name: str = ""
+
+
+DEFAULT_SETTINGS = SpanSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,17 @@ class Place:
         return self.floor_ns == 0
 
 
-def top_place(run: PipelineRun | TaskRun, settings: SpanSettings, cluster_uid: str, *, is_gone: bool) -> Place | None:
-    """Find the place of a top run.
+def has_begun(run: PipelineRun | TaskRun, *, is_gone: bool) -> bool:
+    """Say whether what hangs below a run can be told: not before it has a start, is final or is gone.
 
-    None before the run has a start, is final or is gone: Tekton fills in the trace context in the same update as the start.
+    Tekton fills in the trace context in the same update as the start, and the labels before it.
     """
-    if run.status.start_time is None and not is_final(run.status.succeeded) and not is_gone:
+    return run.status.start_time is not None or is_final(run.status.succeeded) or is_gone
+
+
+def top_place(run: PipelineRun | TaskRun, settings: SpanSettings, cluster_uid: str, *, is_gone: bool) -> Place | None:
+    """Find the place of a top run; None before it has begun."""
+    if not has_begun(run, is_gone=is_gone):
         return None
     caller, own = _contexts(run)
     is_parent = caller is not None and settings.parent is ParentPolicy.TEKTON
@@ -139,9 +147,7 @@ def own_place(run: PipelineRun | TaskRun, above: Place) -> Place:
 
 def below(place: Place, parent_span_id: bytes, start_ns: int) -> Place:
     """Find the place below a span that starts at start_ns."""
-    return replace(
-        place, parent_span_id=parent_span_id, has_remote_parent=False, floor_ns=start_ns, link_to_caller=False
-    )
+    return replace(place, parent_span_id=parent_span_id, has_remote_parent=False, floor_ns=start_ns, link_to_caller=False)
 
 
 def start_ns(run: PipelineRun | TaskRun | CustomRun, place: Place) -> int:
@@ -156,7 +162,9 @@ def place_of_children(run: PipelineRun, place: Place) -> Place:
     return replace(
         below(own, span_id("run", run.metadata.uid, ""), start_ns(run, place)),
         run_name=run.metadata.name,
-        matrix_tasks=frozenset(task.name for task in spec.all_tasks if task.matrix is not None) if spec is not None else frozenset(),
+        matrix_tasks=frozenset(task.name for task in spec.all_tasks if task.matrix is not None)
+        if spec is not None
+        else frozenset(),
     )
 
 

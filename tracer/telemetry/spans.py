@@ -98,7 +98,11 @@ def task_run_spans(
         told += spans
         steps += sum(len(pod.steps) for pod in story.pods if pod.lost is None)
     first = stories[0] if stories else None
-    if place.with_phases and first is not None and (close is not None or (first.are_phases_due and first.attempt.status.pod_name)):
+    if (
+        place.with_phases
+        and first is not None
+        and (close is not None or (first.are_phases_due and first.attempt.status.pod_name))
+    ):
         told += _queue(uid, begin_ns, first.attempt.start_ns, inner, is_of_run=place.is_top)
     if close is None:
         return told, None
@@ -108,7 +112,8 @@ def task_run_spans(
     summary_end, interval, completion_ns = _closed(task_run, begin_ns, place, close, ends)
     summary = Summary(summary_end, close.judgement.result, 1 + retries + steps)
     values: _Values = {
-        keys.TASK_REF: task_run.metadata.labels.task or (task_run.spec.task_ref.name if task_run.spec.task_ref is not None else None),
+        keys.TASK_REF: task_run.metadata.labels.task
+        or (task_run.spec.task_ref.name if task_run.spec.task_ref is not None else None),
         keys.RETRIES: len(task_run.status.retries_status) or None,
         **_closing_values(task_run, interval, close, completion_ns),
     }
@@ -153,9 +158,7 @@ def pipeline_run_spans(
     return told, summary
 
 
-def custom_run_spans(
-    run: CustomRun, place: Place, children: Sequence[Summary], close: Close
-) -> tuple[list[SpanRecord], Summary]:
+def custom_run_spans(run: CustomRun, place: Place, children: Sequence[Summary], close: Close) -> tuple[list[SpanRecord], Summary]:
     """Say a CustomRun that is told to its end: its task span."""
     begin_ns = start_ns(run, place)
     end_ns, interval, completion_ns = _closed(run, begin_ns, place, close, [child.end_ns for child in children])
@@ -212,9 +215,14 @@ def _task_span(
     meta = run.metadata
     name = _task_name(run)
     context = context_of(meta.annotations.task_run_context) if isinstance(run, TaskRun) else None
-    is_callers = context is not None and place.caller is not None and (context.trace_id, context.span_id) == (
-        place.caller.trace_id,
-        place.caller.span_id,
+    is_callers = (
+        context is not None
+        and place.caller is not None
+        and (context.trace_id, context.span_id)
+        == (
+            place.caller.trace_id,
+            place.caller.span_id,
+        )
     )
     values = {
         keys.TASK_NAME: name,
@@ -274,9 +282,7 @@ def _run_values(judgement: Judgement, summary: Summary) -> _Values:
     return {keys.PIPELINE_RESULT: judgement.result, keys.SPANS_DECLARED: summary.spans_declared}
 
 
-def _closing_values(
-    run: PipelineRun | TaskRun | CustomRun, interval: Interval, close: Close, completion_ns: int
-) -> _Values:
+def _closing_values(run: PipelineRun | TaskRun | CustomRun, interval: Interval, close: Close, completion_ns: int) -> _Values:
     return {
         keys.RUN_KIND: type(run).__name__,
         keys.RUN_NAME: run.metadata.name,
@@ -316,10 +322,7 @@ def _attempt_spans(task_run: TaskRun, story: AttemptStory, inner: Place, task_na
     """Say an attempt: its children, and of a further attempt that is done the `retry` around them."""
     attempt, uid = story.attempt, task_run.metadata.uid
     pod_name = attempt.status.pod_name
-    if attempt.number > 1:
-        inner_of_attempt = below(inner, span_id("retry", uid, pod_name), story.start_ns)
-    else:
-        inner_of_attempt = inner
+    inner_of_attempt = inner if attempt.number == 1 else below(inner, span_id("retry", uid, pod_name), story.start_ns)
     told: list[SpanRecord] = []
     for pod in story.pods:
         resource = pod_resource(inner, pod.pod, pod_name)
@@ -444,7 +447,7 @@ def _step_span(about: _About, step: Step, inner: Place) -> SpanRecord:
         keys.STEP_TERMINATION_REASON: step.termination_reason,
         keys.STEP_CLASS: step.step_class,
         keys.STEP_ON_ERROR: step.on_error if step.on_error == "continue" else None,
-        keys.STEP_TOLERATED: step.judgement.is_tolerated and step.step_class is StepClass.RAN or None,
+        keys.STEP_TOLERATED: (step.judgement.is_tolerated and step.step_class is StepClass.RAN) or None,
         keys.ATTEMPT: about.number,
         keys.TIME_START_SOURCE: step.start_source,
         keys.TIME_END_SOURCE: step.end_source,

@@ -1,0 +1,66 @@
+# Everything here works on a fresh machine with git, make and Python 3.11 or newer with its venv module.
+
+PYTHONS = python3.11 python3.12 python3.13 python3
+PYTHON = .venv/bin/python
+PIP = $(PYTHON) -m pip --quiet --disable-pip-version-check
+CODE = $(wildcard tracer tests benchmarks)
+PURE = tests/tekton tests/lifecycle tests/telemetry tests/delivery
+
+.PHONY: help demo test quick check fmt bench lock clean
+
+help:  ## print this menu
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.run  ## play a recorded run, needs no cluster (DEMO_ARGS='--help' shows how)
+	@.venv/bin/tracer demo $(DEMO_ARGS)
+
+test: check  ## check and test everything (PYTEST_ARGS='-k name' picks tests)
+	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+quick: check  ## check everything, test the pure rooms: under a minute
+	@$(PYTHON) -m pytest $(PURE) $(PYTEST_ARGS)
+
+check: .venv/.dev
+	@.venv/bin/ruff format --check
+	@.venv/bin/ruff check
+	@.venv/bin/mypy $(CODE)
+	@.venv/bin/lint-imports --no-logo
+
+fmt: .venv/.dev  ## format the code, mend what ruff can mend
+	@.venv/bin/ruff check --fix-only
+	@.venv/bin/ruff format
+
+bench: .venv/.dev  ## measure each leg of the journey
+	@$(PYTHON) -m benchmarks $(BENCH_ARGS)
+
+lock: export CUSTOM_COMPILE_COMMAND = make lock
+lock: .venv/.dev  ## pin the dependencies again (LOCK_ARGS='--upgrade --uploaded-prior-to P7D' takes newer ones)
+	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/run.txt setup.cfg requirements/run.in
+	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/dev.txt requirements/dev.in
+
+clean:  ## remove whatever make has made
+	@rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.dev: requirements/dev.txt .venv/.run
+	@echo 'installing the locked tools ...'
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv/.run: requirements/run.txt setup.cfg | .venv/bin/pip
+	@echo 'installing the locked dependencies ...'
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Each interpreter is tried, not only looked up: a name on the PATH may be a shim, and Debian's python3 may lack venv.
+.venv/bin/pip:
+	@for python in $(PYTHONS); do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		$$python -c 'import ensurepip, venv' 2>/dev/null && exec $$python -m venv .venv; \
+		bare=$${bare:-$$python}; \
+	done; \
+	if [ "$$bare" ]; \
+	then echo "$$bare has no venv module: install it (on Debian and Ubuntu: apt install $$bare-venv) and run make again." >&2; \
+	else echo 'Python 3.11 or newer is missing: install it (with its venv module) and run make again.' >&2; \
+	fi; exit 1

@@ -1,0 +1,307 @@
+"""What was read last of every object, and what belongs to what?
+
+Keeps: the newest reading of an object wins; every object is held once, until it is forgotten; what belongs to nothing is held
+for a bounded time; nothing is above itself.
+Must not know: what is due.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+from tracer.lifecycle.attempts import SeenPod
+from tracer.lifecycle.judgement import is_final
+from tracer.tekton import names
+from tracer.tekton.event import Event
+from tracer.tekton.meta import OwnerReference
+from tracer.tekton.names import Kind
+from tracer.tekton.pipelinerun import CustomRun, PipelineRun
+from tracer.tekton.pod import Pod
+from tracer.tekton.taskrun import TaskRun
+from tracer.tekton.times import SECOND_NS
+from tracer.telemetry.places import Place
+from tracer.telemetry.records import Slot
+from tracer.telemetry.spans import Summary
+
+STRAY_EVENTS_NS = 60 * SECOND_NS  # Events come for all Pods, and only a Pod's own reading tells whether it is Tekton's
+STRAY_PODS_NS = 15 * 60 * SECOND_NS  # a Pod that is gone and whose TaskRun never came
+
+Run = PipelineRun | TaskRun | CustomRun
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class Loss(StrEnum):
+    """What is left out on purpose, and counted."""
+
+    LATE_READING = "late reading"
+    """A reading of an object that was already told to its end, or whose TaskRun never came."""
+    LATE_EVENT = "late event"
+    """An Event of a Pod that was already forgotten, or that never came."""
+    OWNER_UNKNOWN = "owner unknown"
+    """A run whose owner is not there: told as if nothing were above it."""
+    UNSAMPLED = "unsampled"
+    """A span of a run whose caller asked for no trace."""
+    NOT_A_PIPELINE = "not a pipeline"
+    """A span of a CustomRun that no PipelineRun owns."""
+
+
+@dataclass(slots=True)
+class PodCell:
+    """One Pod, with the Events about it."""
+
+    pod: Pod
+    seen_ns: int
+    events: dict[str, Event] = field(default_factory=dict)
+    is_gone: bool = False
+
+    @property
+    def task_run_uid(self) -> str:
+        """The TaskRun that controls it."""
+        owner = self.pod.metadata.controller
+        return owner.uid if owner is not None else ""
+
+    def seen(self) -> SeenPod:
+        """Give it as a frozen value."""
+        return SeenPod(self.pod, tuple(self.events.values()), self.is_gone)
+
+
+@dataclass(slots=True)
+class Cell:
+    """One PipelineRun, TaskRun or CustomRun."""
+
+    value: Run
+    owner: OwnerReference | None
+    """The PipelineRun or CustomRun that controls it, as it was first seen; None for a top run."""
+    first_seen_ns: int
+    changed_ns: int
+    start_changed_ns: int
+    gone_ns: int | None = None
+    """When its deletion was seen."""
+    final_seen_ns: dict[int, int] = field(default_factory=dict)
+    """When each attempt, or the run itself (as 0), was first seen final."""
+    pods: dict[str, PodCell] = field(default_factory=dict)
+    acknowledged: set[Slot] = field(default_factory=set)
+    open_slots: set[Slot] = field(default_factory=set)
+    """Due and not acknowledged, at the last look."""
+    summary: Summary | None = None
+    """Set once the object was told to its end: it is frozen then."""
+    children_told: tuple[Summary, ...] = ()
+    """What it was told with of those below it."""
+    forced_ns: int | None = None
+    """The completion it was told with, if its run could not wait for it."""
+    told_ns: int | None = None
+    """When the last of its spans was acknowledged."""
+    place: Place | None = None
+    inner: Place | None = None
+    """Where those below it hang."""
+
+    @property
+    def uid(self) -> str:
+        """The object's UID."""
+        return self.value.metadata.uid
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the object was deleted."""
+        return self.gone_ns is not None
+
+    def covers(self, slot: Slot) -> bool:
+        """Say whether the slot was acknowledged, or its fact was under a Pod's UID that is no longer known."""
+        if slot in self.acknowledged:
+            return True
+        return bool(slot.pod_name and not slot.pod_uid) and any(one.without_pod_uid == slot for one in self.acknowledged)
+
+    def read(self, value: Run, now_ns: int, *, is_gone: bool) -> None:
+        """Take a new reading; what was told to its end keeps the one it was told with."""
+        if self.summary is None and self.value != value:
+            self.changed_ns = now_ns
+            if self.value.status.start_time != value.status.start_time:
+                self.start_changed_ns = now_ns
+            self.value = value
+            self.place = self.inner = None
+        if is_gone != self.is_gone:
+            self.gone_ns = now_ns if is_gone else None
+        self.mark_finals(now_ns)
+
+    def mark_finals(self, now_ns: int) -> None:
+        """Note when the run, and each attempt of a TaskRun, was first seen final."""
+        ended = is_final(self.value.status.succeeded)
+        if ended:
+            self.final_seen_ns.setdefault(0, now_ns)
+        if isinstance(self.value, TaskRun):
+            attempts = len(self.value.status.retries_status) + ended
+            for number in range(1, attempts + 1):
+                self.final_seen_ns.setdefault(number, now_ns)
+
+
+class Readings:
+    """The newest reading of every object, by UID, with owners, Pods and Events put together."""
+
+    def __init__(self) -> None:
+        """Begin with nothing read."""
+        self.cells: dict[str, Cell] = {}
+        self.losses: Counter[Loss] = Counter()
+        self.listed_ns: dict[Kind, int] = {}
+        self.finished: set[str] = set()
+        """What was told whole and forgotten, and still exists."""
+        self._children: dict[str, dict[str, None]] = {}
+        self._pods: dict[str, PodCell] = {}
+        self._pods_of: dict[str, dict[str, PodCell]] = {}
+        self._pods_named: dict[tuple[str, str], dict[str, None]] = {}
+        self._stray_events: dict[str, tuple[int, dict[str, Event]]] = {}
+        self._swept_ns = 0
+
+    # ------------------------------------------------------------ what comes in
+
+    def add_run(self, value: Run, now_ns: int) -> Cell:
+        """Hold a run that is seen for the first time."""
+        uid, owner = value.metadata.uid, _owner(value)
+        cell = self.cells[uid] = Cell(value, owner, now_ns, now_ns, now_ns, pods=self._pods_of.setdefault(uid, {}))
+        cell.mark_finals(now_ns)
+        if owner is not None:
+            self._children.setdefault(owner.uid, {})[uid] = None
+            if any(above is cell for above in self.above(cell)):
+                self.orphan(cell)
+        return cell
+
+    def take_pod(self, value: Pod, now_ns: int, *, is_gone: bool) -> str | None:
+        """Take a reading of a Pod; the UID of the TaskRun for which it is news."""
+        owner = value.metadata.controller
+        if owner is None or owner.kind != Kind.TASK_RUN or not _is_tekton(owner):
+            return None
+        uid = value.metadata.uid
+        pod, cell = self._pods.get(uid), self.cells.get(owner.uid)
+        if cell is not None and cell.summary is not None:
+            self.losses[Loss.LATE_READING] += pod is None or _ends(pod.pod) != _ends(value)
+            if pod is not None:
+                pod.is_gone = is_gone
+            return None
+        if pod is None:
+            pod = self._pods[uid] = PodCell(value, now_ns)
+            self._pods_of.setdefault(owner.uid, {})[uid] = pod
+            self._pods_named.setdefault((value.metadata.namespace, value.metadata.name), {})[uid] = None
+            _, pod.events = self._stray_events.pop(uid, (0, {}))
+        elif pod.pod == value and pod.is_gone == is_gone:
+            return None
+        pod.pod, pod.is_gone, pod.seen_ns = value, is_gone, now_ns
+        return owner.uid
+
+    def take_event(self, value: Event, now_ns: int) -> str | None:
+        """Take an Event about a Pod, its first reading; the UID of the TaskRun for which it is news."""
+        about = value.involved_object
+        if about.kind != Kind.POD or value.reason not in names.EVENT_REASONS or not about.uid:
+            return None
+        if about.uid in self.finished:
+            self.losses[Loss.LATE_EVENT] += 1
+            return None
+        pod = self._pods.get(about.uid)
+        if pod is None:
+            _, waiting = self._stray_events.setdefault(about.uid, (now_ns, {}))
+            waiting.setdefault(value.metadata.uid, value)
+            return None
+        if value.metadata.uid in pod.events:
+            return None
+        pod.events[value.metadata.uid] = value
+        return pod.task_run_uid
+
+    # ------------------------------------------------------------ what belongs to what
+
+    def children_of(self, cell: Cell) -> list[Cell]:
+        """List the runs that an object controls."""
+        return [child for uid in self._children.get(cell.uid, ()) if (child := self.cells.get(uid)) is not None]
+
+    def above(self, cell: Cell) -> Iterator[Cell]:
+        """Give what owns an object, upward, as far as it was seen."""
+        seen = {cell.uid}
+        while cell.owner is not None and cell.owner.uid in self.cells:
+            cell = self.cells[cell.owner.uid]
+            yield cell
+            if cell.uid in seen:
+                return
+            seen.add(cell.uid)
+
+    def top(self, cell: Cell) -> Cell:
+        """Find the run at the top."""
+        return [cell, *self.above(cell)][-1]
+
+    def orphan(self, cell: Cell) -> None:
+        """Take an object as if nothing were above it."""
+        self._leave_owner(cell)
+        cell.owner = None
+        self.losses[Loss.OWNER_UNKNOWN] += 1
+
+    def has_foreign_pod(self, cell: Cell, namespace: str, name: str) -> bool:
+        """Say whether a Pod of that name was seen that another TaskRun controls."""
+        return any(uid not in cell.pods for uid in self._pods_named.get((namespace, name), ()))
+
+    def is_listed_after(self, kind: str, since_ns: int) -> bool:
+        """Say whether a list of the kind was begun later; what is not listed at all is never waited for."""
+        return kind not in names.RUN_KINDS or self.listed_ns.get(Kind(kind), 0) > since_ns
+
+    # ------------------------------------------------------------ what goes out
+
+    def forget(self, cell: Cell) -> None:
+        """Let go of a run and of all below it; what still exists is remembered by its UID."""
+        for child in self.children_of(cell):
+            self.forget(child)
+        for pod in list(cell.pods.values()):
+            self._forget_pod(pod)
+        self._pods_of.pop(cell.uid, None)
+        if not cell.is_gone:
+            self.finished.add(cell.uid)
+        del self.cells[cell.uid]
+        self._children.pop(cell.uid, None)
+        self._leave_owner(cell)
+
+    def sweep(self, now_ns: int) -> None:
+        """Let go of what belongs to nothing."""
+        if now_ns - self._swept_ns < STRAY_EVENTS_NS:
+            return
+        self._swept_ns = now_ns
+        for uid in [uid for uid, (since_ns, _) in self._stray_events.items() if now_ns - since_ns >= STRAY_EVENTS_NS]:
+            self.losses[Loss.LATE_EVENT] += len(self._stray_events.pop(uid)[1])
+        for pod in [pod for pod in self._pods.values() if pod.is_gone and pod.task_run_uid not in self.cells]:
+            if now_ns - pod.seen_ns >= STRAY_PODS_NS:
+                self.losses[Loss.LATE_READING] += 1
+                self._forget_pod(pod)
+
+    def _forget_pod(self, pod: PodCell) -> None:
+        meta = pod.pod.metadata
+        if not pod.is_gone:
+            self.finished.add(meta.uid)
+        self._pods.pop(meta.uid, None)
+        _discard(self._pods_of, pod.task_run_uid, meta.uid)
+        _discard(self._pods_named, (meta.namespace, meta.name), meta.uid)
+
+    def _leave_owner(self, cell: Cell) -> None:
+        if cell.owner is not None:
+            _discard(self._children, cell.owner.uid, cell.uid)
+
+
+def _discard(index: dict[_Key, dict[str, _Value]], key: _Key, uid: str) -> None:
+    """Take a UID out of an index, and its entry with the last one."""
+    held = index.get(key, {})
+    held.pop(uid, None)
+    if not held:
+        index.pop(key, None)
+
+
+def _is_tekton(owner: OwnerReference) -> bool:
+    return owner.api_version.startswith(f"{names.TEKTON_GROUP}/")
+
+
+def _owner(value: Run) -> OwnerReference | None:
+    """Find the run that controls an object; a TaskRun owns only Pods."""
+    found = value.metadata.controller
+    if found is None or not _is_tekton(found):
+        return None
+    return found if found.kind in {Kind.PIPELINE_RUN, Kind.CUSTOM_RUN} else None
+
+
+def _ends(pod: Pod) -> list[object]:
+    """List how a Pod's steps ended: what can still matter of it once its TaskRun was told to its end."""
+    states = pod.container_states
+    return [states[step.name].state.terminated if step.name in states else None for step in pod.steps]

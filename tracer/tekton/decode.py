@@ -107,8 +107,8 @@ def _malformed(kind: str, error: Exception) -> Malformed:
     """Keep the path and the reason; neither holds a value of the object."""
     if not isinstance(error, msgspec.ValidationError):
         return Malformed(kind, "$", "Not JSON" if isinstance(error, ValueError | msgspec.MsgspecError) else "Nested too deeply")
-    why, _, path = str(error).rpartition(" - at `")
-    return Malformed(kind, path.rstrip("`") or "$", why or str(error))
+    why, _, path = str(error).partition(" - at `")
+    return Malformed(kind, path.rstrip("`") or "$", why)
 
 
 def _read_hook(of_type: type, said: object) -> object:

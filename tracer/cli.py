@@ -13,6 +13,7 @@ from rich import progress
 from rich.console import Console
 
 from tracer import __version__
+from tracer.delivery.readings import Loss
 from tracer.demo.player import packaged_recordings, play
 from tracer.errors import InputError, TracerError
 from tracer.explain.document import document
@@ -27,6 +28,13 @@ EXIT_BUG, EXIT_USAGE = 1, 2
 _BATCH_SPANS = 2_000  # of one `-o otlp` group: a small recording becomes one, a large one never fills memory
 _WORTH_A_BAR_BYTES = 4 << 20
 _NAMES_SHOWN = 5
+_LOSSES = {
+    Loss.LATE_READING: "later readings of what was already told, or of Pods without a TaskRun, left out",
+    Loss.LATE_EVENT: "Events of Pods that are not there left out",
+    Loss.OWNER_UNKNOWN: "runs told by themselves: the run that owns them is not there",
+    Loss.UNSAMPLED: "spans left out, because whoever started the run asked for no trace (sampled flag 00)",
+    Loss.NOT_A_PIPELINE: "spans of CustomRuns outside any PipelineRun left out",
+}
 _LIBRARIES = ("click", "msgspec", "opentelemetry-proto", "protobuf", "PyYAML", "rich")
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -279,7 +287,7 @@ def _report(replays: list[Replay], spans: _Count, *, is_summary: bool) -> None:
             out.write(f"tracer: {count} malformed {kind} left out, at {where}.\n")
         for loss, count in sorted(one.losses.items()):
             if count:
-                out.write(f"tracer: {count} × {loss}.\n")
+                out.write(f"tracer: {count} {_LOSSES[loss]}.\n")
     if is_summary:
         out.write(f"{spans.runs} runs, {spans.spans} spans; nothing was sent.\n")
 

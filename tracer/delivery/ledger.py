@@ -323,22 +323,30 @@ class Ledger:
         ended_ns = completion_ns if completion_ns is not None else cell.gone_ns or now_ns
         missing = [child for child in self._readings.children_of(cell) if child.summary is None]
         if self._is_past(cell, ended_ns + CHILDREN_WAIT_NS, now_ns):
-            known = [child.summary.end_ns for child in self._readings.children_of(cell) if child.summary is not None]
-            begun = [value.metadata.created_ns, instant_ns(value.status.start_time) or 0]
-            for child in missing:
-                self._force(child, completion_ns if completion_ns is not None else max([*begun, *known]), now_ns)
+            self._tell_missing(cell, value, completion_ns, now_ns)
             return True
         return self._is_at_rest(cell, now_ns) and not missing and self._are_references_seen(cell, value)
 
+    def _tell_missing(self, cell: Cell, value: PipelineRun | CustomRun, completion_ns: int | None, now_ns: int) -> None:
+        """Tell what is below without waiting any longer: first what has ended, then what has not, cut off at the run's end."""
+        children = self._readings.children_of(cell)
+        for child in children:
+            if child.summary is None and (child.is_gone or 0 in child.final_seen_ns):
+                self._force(child, completion_ns or 0, now_ns)
+        if completion_ns is None:
+            ends = [child.summary.end_ns for child in children if child.summary is not None]
+            completion_ns = max([value.metadata.created_ns, instant_ns(value.status.start_time) or 0, *ends])
+        for child in children:
+            if child.summary is None:
+                self._force(child, completion_ns, now_ns)
+
     def _force(self, cell: Cell, completion_ns: int, now_ns: int) -> None:
-        """Tell a child, and what is below it, without waiting any longer."""
-        self._look(cell, now_ns)  # it may have ended by itself, and not have been looked at since
-        if cell.summary is None:
-            cell.forced_ns = completion_ns
-            for child in self._readings.children_of(cell):
-                if child.summary is None:
-                    self._force(child, completion_ns, now_ns)
-            self._look(cell, now_ns)
+        """Tell a child, and what is below it, as it is; one that has not ended ends at completion_ns."""
+        cell.forced_ns = completion_ns
+        if not isinstance(cell.value, TaskRun):
+            own_ns = _completion_ns(cell.value) if is_final(cell.value.status.succeeded) else None
+            self._tell_missing(cell, cell.value, own_ns if own_ns is not None else completion_ns, now_ns)
+        self._look(cell, now_ns)
         cell.open_slots = set()  # so that `due` lists it
         self._dirty[cell.uid] = None
 

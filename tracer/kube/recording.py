@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 import yaml
@@ -228,7 +228,7 @@ def _kind(name: str) -> Kind | None:
 def _documents(path: Path, content: bytes) -> Iterator[bytes]:
     """Take a file apart into JSON documents; YAML becomes JSON."""
     if not content.lstrip().startswith((b"{", b"[")):
-        yield from (msgspec.json.encode(document) for document in _yaml_documents(path, content))
+        yield from _yaml_documents(path, content)
         return
     try:
         _ANY.decode(content)
@@ -253,11 +253,14 @@ def _joined_documents(path: Path, content: bytes) -> Iterator[bytes]:
             yield msgspec.json.encode(one)
 
 
-def _yaml_documents(path: Path, content: bytes) -> Iterator[Any]:
+def _yaml_documents(path: Path, content: bytes) -> Iterator[bytes]:
+    """Take YAML documents apart, as JSON; without aliases, for a few lines of them can stand for gigabytes."""
     try:
-        for document in yaml.load_all(content, Loader=_PlainLoader):
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, Loader=yaml.CSafeLoader)):
+            raise InputError(f"{_name(path)} has YAML aliases, which are not read; give what `kubectl get -o yaml` prints.")
+        for document in yaml.load_all(content, Loader=yaml.CSafeLoader):
             if isinstance(document, dict):
-                yield document
+                yield msgspec.json.encode(document)
             elif document is not None:
                 raise InputError(
                     f"{_name(path)} is neither JSON nor YAML objects; give watch events or what `kubectl get` prints."
@@ -265,16 +268,6 @@ def _yaml_documents(path: Path, content: bytes) -> Iterator[Any]:
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{_name(path)} is neither JSON nor YAML: {first}.") from error
-
-
-class _PlainLoader(yaml.CSafeLoader):
-    """Safe YAML without aliases: a few lines of them can stand for gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - PyYAML's own signature
-        """Refuse an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)  # type: ignore[misc]  # the stubs leave the composer out
 
 
 def _name(path: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tracer.lifecycle.attempts import Attempt, SeenPod
+from tracer.lifecycle.attempts import Attempt, Ending, SeenPod
 from tracer.lifecycle.interval import Interval, clamp
 from tracer.lifecycle.judgement import Judgement
 from tracer.lifecycle.steps import Disruption, Step, disruption_of, first_step_start_ns
@@ -81,7 +81,7 @@ def judge_phases(
     before: the Pod that was lost before this one. floor_ns: the start of the span above. steps and judgement: of a final attempt,
     if the Pod is its current one; else the phases must be known (`are_phases_known`).
     """
-    completion_ns = attempt.completion_ns if judgement is not None else None
+    completion_ns = attempt.completion_ns if judgement is not None or attempt.ending is Ending.FINAL else None
     is_fruitless = judgement is not None and judgement.is_error and not any(step.has_start for step in steps)
     failed = judgement if is_fruitless else None
     found = [

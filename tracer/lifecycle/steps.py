@@ -190,9 +190,9 @@ class _Facts:
     @property
     def container_started_ns(self) -> int | None:
         """When the container started, cut to the second: not the step's own start, and no filler."""
-        state = self.status.state if self.status is not None else None
-        if state is not None and (state.terminated is not None or state.running is not None):
-            return instant_ns((state.terminated or state.running).started_at)  # type: ignore[union-attr]
+        in_pod = _started(self.status) if self.status is not None else []
+        if in_pod:
+            return in_pod[0]
         if self.entry.running is not None:
             return instant_ns(self.entry.running.started_at)
         end = self.entry.terminated
@@ -462,7 +462,7 @@ def _judge_end(
     """Judge how the step ended: the first row of span-model 7.1 that matches."""
     rows = (
         (step_class in {StepClass.SKIPPED, StepClass.NEVER_RAN}, SKIPPED),
-        (step_class is StepClass.CUT_OFF or _was_ended_by_attempt(facts, attempt), of_attempt),
+        (step_class is StepClass.CUT_OFF or _was_ended_by_attempt(facts, attempt), replace(of_attempt, is_tolerated=False)),
         (facts.is_oom_killed, Judgement(Result.ERROR, reasons.OOM_KILLED)),
         (facts.said == reasons.TIMEOUT_EXCEEDED, Judgement(Result.TIMEOUT, reasons.TIMEOUT_EXCEEDED)),
         (facts.is_continued, Judgement(Result.FAILURE, "exit_code", is_tolerated=True)),

@@ -103,7 +103,7 @@ def task_run_spans(
         and first is not None
         and (close is not None or (first.are_phases_due and first.attempt.status.pod_name))
     ):
-        told += _queue(uid, begin_ns, first.attempt.start_ns, inner, is_of_run=place.is_top)
+        told += _queue(task_run, first.attempt.start_ns, inner, is_of_run=place.is_top)
     if close is None:
         return told, None
     direct = [span for span in told if span.parent_span_id == inner.parent_span_id]
@@ -136,7 +136,7 @@ def pipeline_run_spans(
     inner = below(own, span_id("run", meta.uid, ""), begin_ns)
     known = [begin_ns, instant_ns(run.status.start_time) or 0, *(child.end_ns for child in children)]
     completion_ns = close.completion_ns if close.completion_ns is not None else max(known)
-    told = _queue(meta.uid, begin_ns, instant_ns(run.status.start_time), inner, is_of_run=True) if own.with_phases else []
+    told = _queue(run, instant_ns(run.status.start_time), inner, is_of_run=True) if own.with_phases else []
     skipped = [_skipped_span(run, name, reason, completion_ns, inner) for name, reason in _skipped_tasks(run).items()]
     told += skipped
     ends = [*(child.end_ns for child in children), *(span.end_ns for span in skipped)]
@@ -264,18 +264,20 @@ def _skipped_tasks(run: PipelineRun) -> dict[str, str]:
     return skipped
 
 
-def _queue(uid: str, begin_ns: int, started_ns: int | None, inner: Place, *, is_of_run: bool) -> list[SpanRecord]:
+def _queue(run: PipelineRun | TaskRun, started_ns: int | None, inner: Place, *, is_of_run: bool) -> list[SpanRecord]:
+    """Say how long a run or a task waited for Tekton to begin with it."""
     if started_ns is None:
         return []
-    interval = clamp(begin_ns, started_ns, inner.floor_ns)
+    interval = clamp(run.metadata.created_ns, started_ns, inner.floor_ns)
     if interval.is_empty:
         return []
     values: _Values = {
         keys.PHASE: PhaseKind.QUEUE,
         keys.PIPELINE_RUN_STATE: "pending" if is_of_run else None,
         keys.TIME_GRAIN: Grain.SECOND,
+        **_adjusted(interval),
     }
-    return [_span(inner, Slot("queue", uid), ("",), "queue", interval, values)]
+    return [_span(inner, Slot("queue", run.metadata.uid), ("",), "queue", interval, values)]
 
 
 def _run_values(judgement: Judgement, summary: Summary) -> _Values:
@@ -447,7 +449,7 @@ def _step_span(about: _About, step: Step, inner: Place) -> SpanRecord:
         keys.STEP_TERMINATION_REASON: step.termination_reason,
         keys.STEP_CLASS: step.step_class,
         keys.STEP_ON_ERROR: step.on_error if step.on_error == "continue" else None,
-        keys.STEP_TOLERATED: (step.judgement.is_tolerated and step.step_class is StepClass.RAN) or None,
+        keys.STEP_TOLERATED: step.judgement.is_tolerated or None,
         keys.ATTEMPT: about.number,
         keys.TIME_START_SOURCE: step.start_source,
         keys.TIME_END_SOURCE: step.end_source,

@@ -31,12 +31,14 @@ fmt: .venv/.dev  ## format the code, mend what ruff can mend
 	@.venv/bin/ruff format
 
 bench: .venv/.dev  ## measure each leg of the journey
+	@$(PIP) install --require-hashes -r requirements/bench.txt
 	@$(PYTHON) -m benchmarks $(BENCH_ARGS)
 
 lock: export CUSTOM_COMPILE_COMMAND = make lock
 lock: .venv/.dev  ## pin the dependencies again (LOCK_ARGS='--upgrade --uploaded-prior-to P7D' takes newer ones)
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/run.txt setup.cfg requirements/run.in
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/dev.txt requirements/dev.in
+	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/bench.txt requirements/bench.in
 
 clean:  ## remove whatever make has made
 	@rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -140,7 +140,9 @@ class Ledger:
         cells = self._readings.cells
         while self._deadlines and self._deadlines[0][0] <= now_ns:
             _, uid = heapq.heappop(self._deadlines)
-            self._dirty[uid] = None
+            if uid in cells:
+                cells[uid].wake_ns = None
+                self._dirty[uid] = None
         self._fresh = {}
         while self._dirty:
             uid = next(iter(self._dirty))
@@ -320,12 +322,16 @@ class Ledger:
 
     def _is_complete(self, cell: Cell, value: PipelineRun | CustomRun, completion_ns: int | None, now_ns: int) -> bool:
         """Say whether everything below is told, or will not be waited for; then what is missing is told as it is."""
-        ended_ns = completion_ns if completion_ns is not None else cell.gone_ns or now_ns
-        missing = [child for child in self._readings.children_of(cell) if child.summary is None]
-        if self._is_past(cell, ended_ns + CHILDREN_WAIT_NS, now_ns):
-            self._tell_missing(cell, value, completion_ns, now_ns)
+        if not self._is_at_rest(cell, now_ns):
+            return False
+        is_whole = all(child.summary is not None for child in self._readings.children_of(cell))
+        if is_whole and self._are_references_seen(cell, value):
             return True
-        return self._is_at_rest(cell, now_ns) and not missing and self._are_references_seen(cell, value)
+        ended_ns = completion_ns if completion_ns is not None else cell.gone_ns or now_ns
+        if not self._is_past(cell, ended_ns + CHILDREN_WAIT_NS, now_ns):
+            return False
+        self._tell_missing(cell, value, completion_ns, now_ns)
+        return True
 
     def _tell_missing(self, cell: Cell, value: PipelineRun | CustomRun, completion_ns: int | None, now_ns: int) -> None:
         """Tell what is below without waiting any longer: first what has ended, then what has not, cut off at the run's end."""
@@ -387,7 +393,10 @@ class Ledger:
         return False
 
     def _wake(self, cell: Cell, deadline_ns: int) -> None:
-        heapq.heappush(self._deadlines, (deadline_ns, cell.uid))
+        """Look again then; an object has one deadline at a time, the next one, and finds the later ones when it is looked at."""
+        if cell.wake_ns is None or deadline_ns < cell.wake_ns:
+            cell.wake_ns = deadline_ns
+            heapq.heappush(self._deadlines, (deadline_ns, cell.uid))
 
     # ------------------------------------------------------------ forgetting
 

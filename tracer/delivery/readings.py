@@ -92,6 +92,8 @@ class Cell:
     """What it was told with of those below it."""
     forced_ns: int | None = None
     """The completion it was told with, if its run could not wait for it."""
+    wake_ns: int | None = None
+    """When it will be looked at again without any new fact."""
     told_ns: int | None = None
     """When the last of its spans was acknowledged."""
     place: Place | None = None

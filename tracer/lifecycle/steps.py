@@ -113,6 +113,9 @@ class _Facts:
     container: str
     spec: Container | None
     status: ContainerStatus | None
+    pod_end: StateTerminated | None
+    """The end that the Pod tells."""
+    message: TerminationMessage | None
     entry: StepState
     is_rewritten: bool
     """Whether Tekton's `failTaskRun` invented the entry's end."""
@@ -120,18 +123,9 @@ class _Facts:
     image: str
 
     @property
-    def pod_end(self) -> StateTerminated | None:
-        """The end that the Pod tells."""
-        return self.status.state.terminated if self.status is not None else None
-
-    @property
     def own_end(self) -> StateTerminated | StepTerminated | None:
         """The end of the step's own container, from the Pod or else from an entry that is not rewritten."""
         return self.pod_end or (None if self.is_rewritten else self.entry.terminated)
-
-    @property
-    def message(self) -> TerminationMessage | None:
-        return self.pod_end.message if self.pod_end is not None else None
 
     @property
     def started_at_ns(self) -> int | None:
@@ -247,7 +241,7 @@ def read_steps(pod: Pod) -> tuple[StepReading, ...]:
     may_run = not pod.has_ready_gate or pod.metadata.annotations.ready == names.READY
     began = [instant for status in pod.status.container_statuses for instant in _started(status)]
     since_ns = max(began, default=None)
-    for facts in _facts_of_pod(pod):
+    for facts in _pod_facts(pod, {}, None):
         if facts.own_end is not None:
             reason = facts.said or facts.reason
             readings.append(StepReading(facts.container, State.TERMINATED, None, facts.exit_code, reason))
@@ -285,6 +279,8 @@ def _facts(attempt: Attempt, seen: SeenPod | None) -> list[_Facts]:
             container=container,
             spec=None,
             status=None,
+            pod_end=None,
+            message=None,
             entry=entry,
             is_rewritten=attempt.is_rewritten(entry),
             has_filler_start=_has_filler_start(entry, attempt),
@@ -294,25 +290,27 @@ def _facts(attempt: Attempt, seen: SeenPod | None) -> list[_Facts]:
     ]
 
 
-def _pod_facts(pod: Pod, entries: dict[str, StepState], attempt: Attempt) -> list[_Facts]:
-    return [
-        replace(
-            facts,
-            entry=(entry := entries.get(facts.container, _NO_ENTRY)),
-            is_rewritten=attempt.is_rewritten(entry),
-            has_filler_start=_has_filler_start(entry, attempt),
-        )
-        for facts in _facts_of_pod(pod)
-    ]
-
-
-def _facts_of_pod(pod: Pod) -> list[_Facts]:
-    """Collect what a Pod alone says of its steps."""
+def _pod_facts(pod: Pod, entries: dict[str, StepState], attempt: Attempt | None) -> list[_Facts]:
+    """Collect what a Pod says of its steps, and the entries of its attempt; without an attempt, what the Pod alone says."""
     states = pod.container_states
-    return [
-        _Facts(spec.name, spec, states.get(spec.name), _NO_ENTRY, is_rewritten=False, has_filler_start=False, image=spec.image)
-        for spec in {one.name: one for one in pod.steps}.values()
-    ]
+    facts = []
+    for spec in {one.name: one for one in pod.steps}.values():
+        status, entry = states.get(spec.name), entries.get(spec.name, _NO_ENTRY)
+        end = status.state.terminated if status is not None else None
+        facts.append(
+            _Facts(
+                container=spec.name,
+                spec=spec,
+                status=status,
+                pod_end=end,
+                message=end.message if end is not None else None,
+                entry=entry,
+                is_rewritten=attempt is not None and attempt.is_rewritten(entry),
+                has_filler_start=attempt is not None and _has_filler_start(entry, attempt),
+                image=spec.image,
+            )
+        )
+    return facts
 
 
 def _started(status: ContainerStatus) -> list[int]:

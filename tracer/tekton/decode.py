@@ -4,6 +4,7 @@ Keeps: one malformed object costs nothing but itself; it becomes a value that na
 Must not know: where the bytes came from, and what the values mean.
 """
 
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -71,12 +72,12 @@ def decode(raw: bytes | msgspec.Raw, kind: Kind | None = None) -> Object | Malfo
     """
     if kind is None:
         try:
-            said = _TYPE_META.decode(raw)
+            name, version = _type_of(raw)
         except (ValueError, msgspec.MsgspecError, RecursionError) as error:
             return _malformed("object", error)
-        kind = kind_of(said.kind, said.api_version)
+        kind = kind_of(name, version)
         if kind is None:
-            return Unread(said.kind)
+            return Unread(name)
     try:
         value = _DECODERS[kind].decode(raw)
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
@@ -101,6 +102,15 @@ def encode(value: Object) -> bytes:
 def kind_by_type(value: Object) -> Kind:
     """Name the kind of a decoded object."""
     return Kind(type(value).__name__)
+
+
+def _type_of(raw: bytes | msgspec.Raw) -> tuple[str, str]:
+    """Find kind and version: they come first as API servers and kubectl write, else the whole object is searched."""
+    first = _TYPE_COMES_FIRST.match(memoryview(raw)[:_TYPE_WITHIN_BYTES])
+    if first is not None:
+        return (first["kind"] or first["kind2"]).decode(), (first["version"] or first["version2"]).decode()
+    said = _TYPE_META.decode(raw)
+    return said.kind, said.api_version
 
 
 def _malformed(kind: str, error: Exception) -> Malformed:
@@ -147,6 +157,11 @@ _TYPES: dict[Kind, type[Object]] = {
     Kind.NAMESPACE: Namespace,
 }
 _TYPE_META = msgspec.json.Decoder(_TypeMeta)
+_TYPE_WITHIN_BYTES = 256
+_TYPE_COMES_FIRST = re.compile(
+    rb'\s*\{\s*(?:"kind"\s*:\s*"(?P<kind>\w+)"\s*,\s*"apiVersion"\s*:\s*"(?P<version>[\w./-]+)"'
+    rb'|"apiVersion"\s*:\s*"(?P<version2>[\w./-]+)"\s*,\s*"kind"\s*:\s*"(?P<kind2>\w+)")'
+)
 _DECODERS: dict[Kind, msgspec.json.Decoder[Object]] = {
     kind: msgspec.json.Decoder(of_type, dec_hook=_read_hook) for kind, of_type in _TYPES.items()
 }

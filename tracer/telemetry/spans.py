@@ -203,7 +203,7 @@ def _run_span(
         {keys.PIPELINE_ACTION_NAME: ACTION, **values},
         kind=SpanKind.SERVER,
         judgement=close.judgement,
-        description=first_line(close.message),
+        description=close.message,
         events=events,
         links=tuple(links),
     )
@@ -240,7 +240,7 @@ def _task_span(
         interval,
         values,
         judgement=close.judgement,
-        description=first_line(close.message),
+        description=close.message,
         links=(_link(context, "reconcile"),) if context is not None and not is_callers else (),
     )
 
@@ -368,7 +368,7 @@ def _retry_span(
         interval,
         values,
         judgement=judgement,
-        description=first_line(story.message),
+        description=story.message,
     )
 
 
@@ -414,9 +414,9 @@ def _phase_span(about: _About, phase: Phase, inner: Place) -> SpanRecord:
         **_adjusted(phase.interval),
     }
     events: tuple[SpanEvent, ...] = ()
-    description = first_line(about.story.message)
+    description = about.story.message
     if phase.kind is PhaseKind.LOST_POD:
-        description = first_line(phase.judgement.error_type or "") if phase.judgement is not None else ""
+        description = phase.judgement.error_type or "" if phase.judgement is not None else ""
         events = _disruption_events(phase.disruption.reason, phase.disruption.at_ns, phase.interval) if phase.disruption else ()
     return _span(
         inner,
@@ -465,7 +465,7 @@ def _step_span(about: _About, step: Step, inner: Place) -> SpanRecord:
         values,
         resource=about.resource,
         judgement=step.judgement,
-        description=first_line(_describe(step, about.story)),
+        description=_describe(step, about.story),
         events=_step_events(step),
     )
 
@@ -561,7 +561,7 @@ def _span(
         events=events,
         links=links,
         is_error=is_error,
-        description=description if is_error else "",
+        description=first_line(description) if is_error else "",
     )
 
 

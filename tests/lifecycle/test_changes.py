@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.kit import RECORDINGS, SCENARIOS, at, ended, facts, message, pod, read, running, succeeded, task_run
 from tracer.lifecycle.changes import Readable, Transition, observe
-from tracer.lifecycle.steps import State
+from tracer.lifecycle.facts import State
 from tracer.tekton.observation import Gone, Seen
 from tracer.tekton.pipelinerun import CustomRun, PipelineRun
 from tracer.tekton.pod import Pod

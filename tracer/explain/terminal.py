@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tracer.explain.waterfall import Cause, Leg, Row, RowKind, Waterfall
-from tracer.lifecycle.steps import State
+from tracer.lifecycle.facts import State
 from tracer.tekton.times import SECOND_NS, rfc3339
 
 PIPE_WIDTH = 110  # where no terminal says how wide it is

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from tracer.delivery.ledger import Unended
 from tracer.lifecycle.attempts import SeenPod
-from tracer.lifecycle.steps import State, read_steps
+from tracer.lifecycle.facts import State, read_steps
 from tracer.tekton import names
 from tracer.tekton.pipelinerun import CustomRun, PipelineRun
 from tracer.tekton.taskrun import TaskRun

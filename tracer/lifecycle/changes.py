@@ -6,8 +6,8 @@ The metrics and the following of logs are the consumers.
 
 from dataclasses import dataclass
 
+from tracer.lifecycle.facts import State, read_steps
 from tracer.lifecycle.judgement import is_final
-from tracer.lifecycle.steps import State, read_steps
 from tracer.tekton.meta import Condition
 from tracer.tekton.pipelinerun import CustomRun, PipelineRun
 from tracer.tekton.pod import Pod

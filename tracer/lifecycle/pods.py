@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tracer.lifecycle.attempts import Attempt, Ending, SeenPod
+from tracer.lifecycle.facts import first_step_start_ns
 from tracer.lifecycle.interval import Interval, clamp
 from tracer.lifecycle.judgement import Judgement
-from tracer.lifecycle.steps import Disruption, Step, disruption_of, first_step_start_ns
+from tracer.lifecycle.steps import Disruption, Step, disruption_of
 from tracer.tekton import names
 from tracer.tekton.event import Event, PullReport, parse_pull_report
 from tracer.tekton.meta import condition

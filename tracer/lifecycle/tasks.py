@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracer.lifecycle.attempts import Attempt, Ending, SeenPod
+from tracer.lifecycle.facts import has_oom_step
 from tracer.lifecycle.judgement import DELETED, Judgement, judge_condition
 from tracer.lifecycle.pods import Phase, are_phases_known, judge_lost_pod, judge_phases
-from tracer.lifecycle.steps import Step, has_oom_step, judge_passed_steps, judge_steps
+from tracer.lifecycle.steps import Step, judge_passed_steps, judge_steps
 from tracer.tekton import reasons
 from tracer.tekton.pod import Pod
 

@@ -122,5 +122,6 @@ def test_times() -> None:
     assert parse_instant_ns("0001-01-01T00:00:00Z") is None
     assert parse_instant_ns("2201-01-01T00:00:00Z") is None
     assert parse_instant_ns("now") is None
+    assert parse_instant_ns("1970-01-01T00:00:00Z") is None
     assert instant_ns(None) is None
     assert rfc3339(1_500_000_000) == "1970-01-01T00:00:01Z"

@@ -126,7 +126,7 @@ def test_standard_input() -> None:
     done = tracer("replay", "--dry-run", "-o", "otlp", "-", stdin=text)
     assert json.loads(done.stdout) == json.loads(tracer("replay", "--dry-run", "-o", "otlp", TIMEOUT).stdout)
     assert tracer("explain", "-f", "-", stdin="").stderr == (
-        "tracer: standard input is empty; record something first, or give what `kubectl get -o json` prints.\n"
+        "tracer: Standard input is empty; record something first, or give what `kubectl get -o json` prints.\n"
     )
 
 
@@ -136,7 +136,7 @@ def test_a_run_that_goes_on_is_drawn() -> None:
     until = next(index for index, line in enumerate(lines) if '"deletionTimestamp"' in line)
     done = tracer("explain", "-f", "-", stdin="\n".join(lines[:until]) + "\n")
     assert done.returncode == 0
-    assert "goes on" in done.stdout
+    assert "running, last heard of 4.49 s after it began" in done.stdout
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("  ")]
     assert any("prepare" in row and "running" in row for row in rows)
     assert any("publish" in row and "waiting" in row for row in rows)
@@ -172,8 +172,49 @@ def test_version() -> None:
     assert "msgspec" in said
 
 
+@pytest.mark.parametrize("arguments", [["explain", "-f", TIMEOUT], ["replay", "--dry-run", "-o", "otlp", TIMEOUT], ["version"]])
+def test_a_full_disk_and_a_reader_that_leaves(arguments: list[str]) -> None:
+    """What cannot be written is one sentence and exit code 2; a reader that has gone, as `head` does, is no error."""
+    command = f"{sys.executable} -m tracer {' '.join(arguments)}"
+    for shell, code, said in (
+        (f"{command} > /dev/full", 2, "No space left on device"),
+        (f"{command} | true; exit ${{PIPESTATUS[0]}}", 0, ""),
+    ):
+        done = in_shell(shell)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+        assert said in done.stderr
+
+
+def in_shell(command: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash."""
+    environment = {"PYTHONPATH": str(HERE.parent), "PATH": "/usr/bin:/bin"}
+    return subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)  # noqa: S607
+
+
+def test_a_pipe_is_a_file() -> None:
+    """A recording may come through a named pipe, as a shell's process substitution gives one."""
+    done = in_shell(f"{sys.executable} -m tracer explain -o json -f <(cat {TIMEOUT}/watch.jsonl)")
+    assert json.loads(done.stdout)["name"] == "run"
+
+
+def test_children_that_are_missing_are_named() -> None:
+    """A PipelineRun alone is drawn, and what it lacks is said."""
+    lines = (Path(TIMEOUT) / "watch.jsonl").read_text().splitlines()
+    alone = [line for line in lines if json.loads(line)["object"]["kind"] == "PipelineRun"]
+    done = tracer("explain", "-f", "-", stdin="\n".join(alone) + "\n")
+    assert done.returncode == 0
+    assert "1 children that a run names were not in the input" in done.stderr
+
+
+def test_a_run_that_its_caller_did_not_sample_is_drawn_all_the_same() -> None:
+    """`explain` is for people; only sending honours the flag."""
+    path = str(HERE / "scenarios" / "not-sampled")
+    assert tracer("explain", "-f", path).stdout.startswith("✓ PipelineRun")
+    assert "asked for no trace" in tracer("replay", "--dry-run", path).stderr
+
+
 def test_hostile_names_are_harmless() -> None:
-    """Control characters and markup of a name reach neither the terminal nor the layout."""
+    """Control characters and markup of a name reach neither the terminal nor the layout, nor a sentence about an error."""
     run = pipeline_run({"startTime": "2026-08-20T10:00:00Z", "completionTime": "2026-08-20T10:00:09Z"}, labels={})
     run["metadata"]["name"] = "evil\x1b[2J\x07[bold]\u202ename"
     run["metadata"]["generateName"] = "x\ny-"
@@ -182,3 +223,7 @@ def test_hostile_names_are_harmless() -> None:
     assert done.returncode == 0
     assert not set(done.stdout) & {"\x1b", "\x07", "\u202e"}
     assert "[bold]" in done.stdout
+    assert "y" not in {line[:1] for line in done.stdout.splitlines()}
+    unknown = tracer("explain", "-f", "-", "nobody", stdin=json.dumps(run))
+    assert unknown.returncode == 2
+    assert not set(unknown.stderr) & {"\x1b", "\x07", "\u202e"}

@@ -1,10 +1,12 @@
 """Which commands are there? Reads flags, opens files, prints; one sentence and an exit code for everything that can go wrong."""
 
 import difflib
+import errno
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -17,18 +19,21 @@ from tracer.delivery.readings import Loss
 from tracer.demo.player import packaged_recordings, play
 from tracer.errors import InputError, TracerError
 from tracer.explain.document import document
-from tracer.explain.terminal import PIPE_WIDTH, print_waterfall
-from tracer.explain.waterfall import Waterfall, waterfalls
-from tracer.kube.recording import Progress, find_recording, size_bytes
+from tracer.explain.terminal import PIPE_WIDTH, print_waterfall, printable
+from tracer.explain.waterfall import Waterfall, is_top, waterfalls
+from tracer.kube.recording import STDIN, Progress, find_recording, size_bytes
 from tracer.replay import Replay, start_replay
 from tracer.telemetry import otlp
+from tracer.telemetry.places import SpanSettings
 from tracer.telemetry.records import SpanRecord
 
 EXIT_BUG, EXIT_USAGE = 1, 2
 _BATCH_SPANS = 2_000  # of one `-o otlp` group: a small recording becomes one, a large one never fills memory
 _WORTH_A_BAR_BYTES = 4 << 20
 _NAMES_SHOWN = 5
+_SHORT_KINDS = {"pr": "PipelineRun", "pipelineruns": "PipelineRun", "tr": "TaskRun", "taskruns": "TaskRun"}  # as kubectl has them
 _LOSSES = {
+    Loss.CHILD_MISSING: "children that a run names were not in the input, and are not told: give their TaskRuns and Pods too",
     Loss.LATE_READING: "later readings of what was already told, or of Pods without a TaskRun, left out",
     Loss.LATE_EVENT: "Events of Pods that are not there left out",
     Loss.OWNER_UNKNOWN: "runs told by themselves: the run that owns them is not there",
@@ -93,13 +98,14 @@ def replay(paths: tuple[str, ...], output: str, *, dry_run: bool, show_all: bool
 def explain(run: str | None, path: str | None, output: str, *, last: bool, show_all: bool) -> None:
     """Draw a run: where the time went, and why it failed.
 
-    RUN is a name, KIND/NAME or a UID; it may be left out if there is one run.
+    RUN is a name, KIND/NAME, NAMESPACE/NAME or a UID; it may be left out if there is one run.
     """
     if path is None:
         raise InputError("This version cannot ask a cluster yet; give a recording, or what `kubectl get` printed, with -f PATH.")
     if run is not None and last:
         raise InputError("RUN and --last exclude each other; give one of them.")
-    one, spans, told = start_replay(), _Count(), list[SpanRecord]()
+    # People may look at a run that its caller did not sample; it is not sent all the same.
+    one, spans, told = start_replay(SpanSettings(honour_sampled_flag=False)), _Count(), list[SpanRecord]()
     found = find_recording(Path(path))
     with _progress([found]) as advance:
         for _, batch in one.batches(found, advance):
@@ -123,6 +129,8 @@ def demo(recording: str | None, speed: float) -> None:
 
     RECORDING is one of the packaged ones, or a path. The packaged ones: cancel, failing-step, retries, success, task-timeout.
     """
+    if not math.isfinite(speed):
+        raise InputError(f"--speed {speed} is no speed; give a number such as 4.")
     play(_console(), _demo_path(recording), speed)
 
 
@@ -136,8 +144,11 @@ def version() -> None:
 
 def main() -> None:
     """Run a command; say what went wrong in one sentence and leave with its exit code."""
+    if sys.stdout is None or sys.stderr is None:
+        sys.exit(EXIT_USAGE)  # closed by whoever started us: there is nobody to tell
     try:
         cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -150,13 +161,19 @@ def main() -> None:
         sys.exit(130)
     except TracerError as error:
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except OSError as error:
+        with suppress(OSError):
+            sys.stdout.close()  # what it still holds cannot be written either
+        if error.errno == errno.EPIPE:
+            sys.exit(0)
+        _fail(f"The output could not be written: {error.strerror}.", EXIT_USAGE)
+    except SystemExit:
+        # Without its own mode click leaves by itself only when our reader has gone, as `head` does: that is no bug.
         sys.exit(0)
 
 
 def _fail(sentence: str, code: int) -> None:
-    click.echo(f"tracer: {sentence}", err=True)
+    click.echo(f"tracer: {printable(sentence)}", err=True)
     sys.exit(code)
 
 
@@ -187,9 +204,9 @@ def _pictures(one: Replay, path: Path, advance: Progress, spans: _Count) -> Iter
             spans.count(span)
             trace = held.setdefault(span.trace_id, {})
             trace[span.span_id] = span
-            if span.slot.kind == "run" and (span.has_remote_parent or not span.parent_span_id):
+            if is_top(span):
                 spans.runs += 1
-                (picture,) = [one for one in waterfalls(trace.values()) if one.uid == span.slot.owner_uid]
+                (picture,) = (drawn for drawn in waterfalls(trace.values()) if drawn.uid == span.slot.owner_uid)
                 yield picture
                 for row in picture.root.walk():
                     if row.span is not None:
@@ -211,14 +228,12 @@ def _print_picture(console: Console, picture: Waterfall, output: str, *, show_al
 
 def _print_otlp(spans: Iterable[SpanRecord]) -> None:
     """Print one request, written as it comes."""
-    out = sys.stdout
-    out.write('{"resourceSpans":[')
-    is_first = True
+    before = '{"resourceSpans":['
     for batch in _batched(spans):
         for group in otlp.to_json(otlp.export_request(batch)).get("resourceSpans", []):
-            out.write(("" if is_first else ",") + json.dumps(group, separators=(",", ":")))
-            is_first = False
-    out.write("]}\n")
+            sys.stdout.write(before + json.dumps(group, separators=(",", ":")))
+            before = ","
+    sys.stdout.write((before if before != "," else "") + "]}\n")
 
 
 def _batched(spans: Iterable[SpanRecord]) -> Iterator[list[SpanRecord]]:
@@ -234,26 +249,38 @@ def _batched(spans: Iterable[SpanRecord]) -> Iterator[list[SpanRecord]]:
 
 def _choose(pictures: list[Waterfall], run: str | None, path: Path, *, last: bool) -> Waterfall:
     """Find the run that is meant. Raises InputError, with the nearest names, if there is none or more than one."""
+    where = "Standard input" if path == STDIN else str(path)
     if not pictures:
-        raise InputError(f"{path} tells of no run that can be drawn; expected a PipelineRun or a TaskRun.")
+        raise InputError(f"{where} tells of no run that can be drawn; expected a PipelineRun or a TaskRun.")
     newest = max(pictures, key=lambda one: one.start_ns)
     if last or (run is None and len(pictures) == 1):
         return newest
-    named = [f"{one.kind}/{one.run_name}" for one in pictures]
+    named = [_shortest_name(one, pictures) for one in pictures]
     if run is None:
-        raise InputError(f"{path} tells of {len(pictures)} runs; name one of {_some(named)}, or add --last.")
+        raise InputError(f"{where} tells of {len(pictures)} runs; name one of {_some(named)}, or add --last.")
     kind, _, name = run.rpartition("/")
+    kind = _SHORT_KINDS.get(kind.lower(), kind).lower()
     found = [
-        one
-        for one in pictures
-        if one.uid == run or (one.run_name == name and kind.lower() in {"", one.kind.lower(), one.namespace})
+        one for one in pictures if one.uid == run or (one.run_name == name and kind in {"", one.kind.lower(), one.namespace})
     ]
     if not found:
         near = difflib.get_close_matches(name, [one.run_name for one in pictures], n=3, cutoff=0.3)
-        raise InputError(f"{path} tells of no run {run}; the nearest are {_some(near or named)}.")
+        raise InputError(f"{where} tells of no run {run}; the nearest are {_some(near or named)}.")
     if len(found) > 1:
-        raise InputError(f"{path} tells of {len(found)} runs {run}; give the UID: {_some([one.uid for one in found])}.")
+        raise InputError(
+            f"{where} tells of {len(found)} runs {run}; give {_some([_shortest_name(one, pictures) for one in found])}."
+        )
     return found[0]
+
+
+def _shortest_name(picture: Waterfall, among: list[Waterfall]) -> str:
+    """Name a run so that it is found: by its name, with its namespace, or by its UID."""
+    same = [one for one in among if one.run_name == picture.run_name]
+    if len(same) == 1:
+        return f"{picture.kind}/{picture.run_name}"
+    return (
+        f"{picture.namespace}/{picture.run_name}" if sum(one.namespace == picture.namespace for one in same) == 1 else picture.uid
+    )
 
 
 def _some(names: list[str]) -> str:
@@ -289,7 +316,7 @@ def _report(replays: list[Replay], spans: _Count, *, is_summary: bool) -> None:
             if count:
                 out.write(f"tracer: {count} {_LOSSES[loss]}.\n")
     if is_summary:
-        out.write(f"{spans.runs} runs, {spans.spans} spans; nothing was sent.\n")
+        out.write(f"{spans.runs} run{'s' * (spans.runs != 1)}, {spans.spans} spans; nothing was sent.\n")
 
 
 def _demo_path(recording: str | None) -> Path:

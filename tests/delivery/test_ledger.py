@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.kit import (
     RECORDINGS,
     RUN_UID,
     SCENARIOS,
+    TASK_UID,
     Json,
     Timed,
     Told,
@@ -390,13 +392,15 @@ def test_a_custom_run_without_a_pipeline_is_not_told() -> None:
 
 
 def test_owners_in_a_circle_are_survived() -> None:
-    """Objects that own each other are told, each by itself or not at all, and nothing goes round for ever."""
+    """Of objects that own each other one is taken for the top, and both are told."""
     one = pipeline_run(owner=owner("PipelineRun", "other"))
     other = {
         **pipeline_run(owner=owner("PipelineRun", RUN_UID)),
         "metadata": meta("other", "other", owner=owner("PipelineRun", RUN_UID)),
     }
-    drive([(1, Seen(read(one))), (2, Seen(read(other))), (3, Gone(read(one))), (4, Gone(read(other)))])
+    told = drive([(1, Seen(read(one))), (2, Seen(read(other))), (3, Gone(read(one))), (4, Gone(read(other)))])
+    assert sorted(slot.owner_uid for slot in told.spans if slot.kind == "run") == [RUN_UID, "other"]
+    assert told.ledger.losses[Loss.OWNER_UNKNOWN] == 1
 
 
 def test_a_step_told_from_its_pod_is_not_told_again_without_it() -> None:
@@ -416,6 +420,13 @@ def test_a_step_told_from_its_pod_is_not_told_again_without_it() -> None:
     assert {slot.kind for slot in told.spans} == {"queue", "run"}
 
 
+def held(ledger: Ledger) -> dict[str, int]:
+    """Count what a ledger holds, by the names of its parts, but for the UIDs of what still exists."""
+    parts = vars(ledger) | vars(ledger._readings)  # noqa: SLF001 - the claim is about what is inside
+    sizes = {name: len(part) for name, part in parts.items() if isinstance(part, dict | set | list | deque)}
+    return {name: size for name, size in sizes.items() if size and name not in {"listed_ns", "losses", "finished"}}
+
+
 def test_what_was_told_whole_is_forgotten_and_not_told_again() -> None:
     """A minute after the last acknowledgement a run leaves memory; later readings of it are known to be old."""
     final = {**OPEN, "completionTime": at(30), "conditions": succeeded("True", "Succeeded")}
@@ -426,16 +437,130 @@ def test_what_was_told_whole_is_forgotten_and_not_told_again() -> None:
         ledger.observe(Seen(read(value)), at_ns(30))
     drain(told, at_ns(40))
     count = len(told.spans)
+    assert held(ledger)
     drain(told, at_ns(40) + REMEMBERED_NS)
-    assert list(ledger.unfinished()) == []
+    assert held(ledger) == {}
     for value in (task_run({**final, "completionTime": at(31)}), done):
         ledger.observe(Seen(read(value)), at_ns(200))
     drain(told, at_ns(2000))
-    assert (len(told.spans), told.again) == (count, [])
+    assert (len(told.spans), told.again, held(ledger)) == (count, [], {})
     ledger.observe(Gone(read(task_run(final))), at_ns(2001))
     ledger.observe(Gone(read(done)), at_ns(2001))
     drain(told, at_ns(3000))
-    assert (len(told.spans), told.again) == (count, [])
+    assert (len(told.spans), told.again, held(ledger)) == (count, [], {})
+    assert ledger._readings.finished == set()  # noqa: SLF001
+
+
+@given(st.lists(recordings, min_size=1, max_size=4, unique=True), st.booleans())
+def test_nothing_grows(names: list[str], delete: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+    """After every run was told, acknowledged and left alone for a day nothing is held but the UIDs of what still exists."""
+    ledger = Ledger()
+    told = Told({}, [], ledger)
+    last: dict[str, Object] = {}
+    now_ns = 0
+    for name in names:
+        for arrived_ns, observation in FACTS[name]:
+            assert isinstance(observation, Seen | Gone)
+            now_ns = max(now_ns, arrived_ns)
+            ledger.observe(observation, now_ns)
+            drain(told, now_ns)
+            last[observation.object.metadata.uid] = observation.object
+            if isinstance(observation, Gone):
+                del last[observation.object.metadata.uid]
+    for value in last.values() if delete else ():
+        ledger.observe(Gone(value), now_ns)
+    for hour in range(1, 25):
+        later_ns = now_ns + hour * 3600 * SECOND_NS
+        for kind in Kind:
+            ledger.observe(Synced(kind, later_ns), later_ns)
+        drain(told, later_ns)
+    if delete or not UNFINISHED & set(names):
+        assert held(ledger) == {}
+    if delete:
+        assert ledger._readings.finished == set()  # noqa: SLF001
+
+
+# A run that goes on at the end of its recording.
+UNFINISHED = {"nested-cancel"}
+
+
+def test_a_missing_child_does_not_hold_its_run_for_ever() -> None:
+    """A run told without a child that never came is forgotten all the same, and the child is counted."""
+    ghost = {"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "name": "ghost"}
+    final = {
+        "startTime": at(1),
+        "completionTime": at(20),
+        "conditions": succeeded("True", "Succeeded"),
+        "childReferences": [ghost],
+    }
+    ledger = Ledger()
+    told = Told({}, [], ledger)
+    ledger.observe(Seen(read(pipeline_run(final))), at_ns(20))
+    for minute in range(40):
+        drain(told, at_ns(20 + 60 * minute))
+    assert {slot.kind for slot in told.spans} == {"queue", "run"}
+    assert (held(ledger), ledger.losses[Loss.CHILD_MISSING]) == ({}, 1)
+
+
+def test_frozen_means_frozen() -> None:
+    """Between due and acknowledged no later fact changes a span: no deletion, no foreign Pod, no reading, no Namespace."""
+    custom = {
+        "apiVersion": "tekton.dev/v1beta1",
+        "kind": "CustomRun",
+        "metadata": meta("ci-x-wait", "c", 2, owner("PipelineRun", RUN_UID)),
+    }
+    task = task_run({**OPEN, "startTime": at(3)}, owner=owner("PipelineRun", RUN_UID), created=2)
+    run = pipeline_run({"startTime": at(1), "completionTime": at(20), "conditions": succeeded("False", "Cancelled")})
+    ledger = Ledger()
+    for value in (run, custom, task, BUILD):
+        ledger.observe(Seen(read(value)), at_ns(20))
+    later_ns = at_ns(20) + 2 * CHILDREN_WAIT_NS
+    uids = ledger.due(later_ns)
+    assert set(uids) == {RUN_UID, "c", TASK_UID}
+    before = {one: ledger.spans(one, later_ns) for one in uids}
+    other = task_run(OPEN, uid="other", created=4)
+    foreign = pod({"compile": ended(1, 30, message(29))}, "foreign", owner=owner("TaskRun", "other"), created=5)
+    ended_later = {**OPEN, "startTime": at(4), "completionTime": at(99), "conditions": succeeded("True", "Succeeded")}
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "kube-system", "uid": "k", "creationTimestamp": at(1)},
+    }
+    facts_that_come_late: list[Observation] = [
+        Gone(read(custom)),
+        Gone(read(BUILD)),
+        Seen(read(other)),
+        Seen(read(foreign)),
+        Seen(read(task_run(ended_later, owner=owner("PipelineRun", RUN_UID), created=2))),
+        Gone(read(task)),
+        Seen(read(namespace)),
+        Gone(read(run)),
+    ]
+    for late in facts_that_come_late:
+        ledger.observe(late, later_ns)
+        ledger.due(later_ns)
+        assert {one: ledger.spans(one, later_ns) for one in uids} == before
+
+
+def test_owners_above_owners_without_end() -> None:
+    """Runs that own each other by the hundred, in any order, are told without raising, each in a tree of bounded depth."""
+    done = {"startTime": at(1), "completionTime": at(9), "conditions": succeeded("True", "Succeeded")}
+    chain = []
+    for index in range(1500):
+        above = owner("PipelineRun", f"uid-{index - 1}") if index else None
+        chain.append({**pipeline_run(done), "metadata": meta(f"run-{index}", f"uid-{index}", owner=above)})
+    for values in (chain, chain[::-1]):
+        told = drive([(1, Seen(read(value))) for value in values])
+        assert sum(1 for slot in told.spans if slot.kind == "run") == 1500
+        assert told.ledger.losses[Loss.OWNER_UNKNOWN] >= 1500 // 52
+
+
+def test_an_owner_of_the_wrong_kind_is_none() -> None:
+    """An ownerReference that says PipelineRun and names a TaskRun leaves both to be told by themselves."""
+    final = {**OPEN, "completionTime": at(30), "conditions": succeeded("True", "Succeeded")}
+    child = {**pipeline_run(final), "metadata": meta("child", "child", owner=owner("PipelineRun", TASK_UID))}
+    told = drive([(1, Seen(read(task_run(final)))), (1, Seen(read(child)))])
+    assert {slot.owner_uid for slot in told.spans if slot.kind == "run"} == {TASK_UID, "child"}
 
 
 def test_the_settings_choose_the_parent() -> None:

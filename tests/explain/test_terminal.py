@@ -1,18 +1,41 @@
 """The picture in terminals of every sort."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from tests.kit import RECORDINGS, SCENARIOS, Json, at, ended, facts, message, meta, owner, pipeline_run, pod, succeeded, task_run
-
-from tests.kit import drive, read, replay  # isort: skip
+from tests.kit import (
+    RECORDINGS,
+    SCENARIOS,
+    Json,
+    Told,
+    at,
+    at_ns,
+    drain,
+    drive,
+    ended,
+    facts,
+    message,
+    meta,
+    owner,
+    pipeline_run,
+    pod,
+    read,
+    replay,
+    running,
+    succeeded,
+    task_run,
+)
+from tracer.delivery.ledger import Ledger
 from tracer.explain.terminal import duration, print_waterfall, printable
 from tracer.explain.waterfall import Waterfall, waterfalls
 from tracer.tekton.observation import Seen
+from tracer.tekton.taskrun import TaskRun
+from tracer.telemetry.ids import span_id, trace_id
 
 ALL = [pytest.param(path, id=path.name) for path in [*RECORDINGS, *SCENARIOS]]
 
@@ -91,15 +114,66 @@ def test_five_hundred_spans_stay_readable() -> None:
     assert len(draw(picture, 100, show_all=True).splitlines()) > rows
 
 
+def steps_of_current_pods(told: Told) -> list[str]:
+    """List the steps that must be drawn: those of the newest attempt of each TaskRun that goes on."""
+    found: list[str] = []
+    waiting = list(told.ledger.unfinished())
+    while waiting:
+        one = waiting.pop()
+        waiting += one.children
+        if isinstance(one.value, TaskRun):
+            current = [seen.pod for seen in one.pods if seen.pod.metadata.name == one.value.status.pod_name]
+            found += [step.name.removeprefix("step-") for pod in current[-1:] for step in pod.steps]
+    return found
+
+
 @pytest.mark.parametrize("path", ALL)
 def test_every_moment_of_a_run_can_be_drawn(path: Path) -> None:
-    """A recording that stops anywhere is drawn as far as it is known."""
+    """A recording that stops anywhere is drawn as far as it is known, with each step of a Pod that is at work."""
     observations = facts(path / "watch.jsonl")
     for stop in range(1, len(observations), 7):
         told = drive(observations[:stop])
+        drawn = []
         for picture in waterfalls(told.spans.values(), told.ledger.unfinished(), observations[stop - 1][0]):
             assert draw(picture, 90)
             assert picture.end_ns >= picture.start_ns
+            drawn += [row.name for row in picture.root.walk()]
+        assert [name for name in steps_of_current_pods(told) if name not in drawn] == []
+
+
+def test_a_second_attempt_is_drawn_while_it_runs() -> None:
+    """The steps of a retry are drawn beside those of the same names that the first attempt told."""
+    first: Json = {
+        "startTime": at(1),
+        "completionTime": at(9),
+        "podName": "pod-1",
+        "conditions": succeeded("False", "StepFailed"),
+    }
+    run = task_run({"startTime": at(10), "podName": "pod-2", "retriesStatus": [first]})
+    old = pod({"a": ended(0, 5, message(4)), "b": ended(1, 7, message(6))}, "p1", "pod-1", created=1)
+    new = pod({"a": ended(0, 15, message(14)), "b": running()}, "p2", "pod-2", created=10)
+    told = Told({}, [], Ledger())
+    for value in (run, old, new):
+        told.ledger.observe(Seen(read(value)), at_ns(20))
+    drain(told, at_ns(30))
+    (picture,) = waterfalls(told.spans.values(), told.ledger.unfinished(), at_ns(30))
+    rows = [(row.name, str(row.state), row.result) for row in picture.root.walk() if row.kind == "step"]
+    assert sorted(rows) == [
+        ("a", "terminated", "success"),
+        ("a", "terminated", "success"),
+        ("b", "running", ""),
+        ("b", "terminated", "failure"),
+    ]
+
+
+def test_a_run_that_another_run_started() -> None:
+    """A run whose caller is a span of the same input has a picture of its own, and so has the caller's."""
+    done: Json = {"startTime": at(1), "completionTime": at(9), "conditions": succeeded("True", "Succeeded")}
+    given = json.dumps({"traceparent": f"00-{trace_id('r').hex()}-{span_id('run', 'r', '').hex()}-01"})
+    outer = {**pipeline_run(done), "metadata": meta("outer", "r")}
+    inner = {**pipeline_run(done), "metadata": meta("inner", "i", 3, annotations={"tekton.dev/pipelinerunSpanContext": given})}
+    pictures = waterfalls(drive([(1, Seen(read(outer))), (1, Seen(read(inner)))]).spans.values())
+    assert [(one.run_name, sum(1 for _ in one.root.walk())) for one in pictures] == [("outer", 2), ("inner", 1)]
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def kinds(readings: Iterable[Reading]) -> list[str]:
         pytest.param(json.dumps(OBJECTS), id="lists by kind"),
         pytest.param("\n\n" + json.dumps(OBJECTS), id="after blank lines"),
         pytest.param("\n".join(json.dumps({"type": "ADDED", "object": item}) for item in ITEMS), id="events of a plain watch"),
+        pytest.param("\n".join(json.dumps({"type": "ADDED", "object": item}, indent=1) for item in ITEMS), id="indented events"),
     ],
 )
 def test_forms_that_say_the_same(tmp_path: Path, text: str) -> None:
@@ -103,7 +104,8 @@ def test_a_bad_line_costs_only_itself(tmp_path: Path) -> None:
         ("{}", "something without a kind"),
         ("- 1\n- 2", "neither JSON nor YAML objects"),
         ("a: b: c", "neither JSON nor YAML"),
-        ("[" * 50_000, "is not JSON"),
+        ("[" * 50_000, "nested too deeply"),
+        ("- " * 50_000, "nested too deeply"),
     ],
 )
 def test_what_is_no_recording_says_so(tmp_path: Path, text: str, said: str) -> None:
@@ -117,6 +119,22 @@ def test_lines_that_are_all_bad_are_no_recording(tmp_path: Path) -> None:
     """A file named as watch events without a single one says why its first line is none."""
     with pytest.raises(InputError, match="line 1 is no watch event"):
         read_text(tmp_path, "{}\n[]\n", "watch.jsonl")
+
+
+def test_what_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    """A name that no file can have, and a compressed file, are told as such."""
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        find_recording(Path("x" * 5000))
+    (tmp_path / "a.gz").write_bytes(b"\x1f\x8b\x08")
+    with pytest.raises(InputError, match="is compressed; unpack it first"):
+        list(read_recording(tmp_path / "a.gz"))
+
+
+def test_a_document_that_is_no_json_costs_only_itself(tmp_path: Path) -> None:
+    """A lone surrogate in one of several documents leaves the others."""
+    good = json.dumps(ITEMS[0], indent=1)
+    bad = json.dumps(ITEMS[1] | {"x": "\ud800"}, indent=1)
+    assert kinds(read_text(tmp_path, f"{good}\n{bad}\n{good}")) == ["PipelineRun", "Malformed", "PipelineRun"]
 
 
 def test_a_folder_means_its_watch_events_first(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What is due? The newest reading of every object, minus what was acknowledged.
 
 Keeps: due = desired - acknowledged, by slot; a span that became due never changes its bytes; an object that was told to its end
-is frozen; nothing is forgotten before everything below its run was acknowledged; what is left out is counted.
+is frozen, but for Events that come late; nothing is forgotten before everything below its run was acknowledged; what is left out
+is counted.
 Must not know: how a span is encoded, who receives it, what the clock says: time is a parameter (Unix nanoseconds).
 Source: span-model 2.3, 4, 6.5, 11.
 """
@@ -12,17 +13,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tracer.delivery.readings import Cell, Loss, Readings, Run
-from tracer.lifecycle.attempts import Attempt, SeenPod, attempts_of, final_completion_ns, is_pod_settled, settle_deadline_ns
-from tracer.lifecycle.judgement import DELETED, is_final, judge_condition, judge_unfinished
+from tracer.lifecycle.attempts import Attempt, SeenPod, attempts_of, is_pod_settled, settle_deadline_ns
+from tracer.lifecycle.judgement import judge_unfinished
+from tracer.lifecycle.runs import Close, close_run, close_task_run
 from tracer.lifecycle.tasks import AttemptStory, Unfinished, tell_attempt
 from tracer.tekton import names
 from tracer.tekton.decode import Namespace, Object, kind_by_type
 from tracer.tekton.event import Event
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Observation, Seen, Synced
-from tracer.tekton.pipelinerun import CustomRun, PipelineRun
+from tracer.tekton.pipelinerun import ChildReference, CustomRun, PipelineRun
 from tracer.tekton.pod import Pod
-from tracer.tekton.reasons import says_pipeline_run_timed_out
 from tracer.tekton.taskrun import TaskRun
 from tracer.tekton.times import SECOND_NS, instant_ns
 from tracer.telemetry.places import (
@@ -37,11 +38,12 @@ from tracer.telemetry.places import (
     top_place,
 )
 from tracer.telemetry.records import Slot, SpanRecord
-from tracer.telemetry.spans import Close, Summary, custom_run_spans, pipeline_run_spans, task_run_spans
+from tracer.telemetry.spans import Summary, custom_run_spans, pipeline_run_spans, task_run_spans
 
 AT_REST_NS = 2 * SECOND_NS  # Tekton writes a start and a completion twice, up to 1 s apart
 CHILDREN_WAIT_NS = 15 * 60 * SECOND_NS  # a CustomRun that nobody serves never ends; its run is told without it
 REMEMBERED_NS = 60 * SECOND_NS  # after the last acknowledgement: the other kinds' watches lag by seconds
+MOST_AT_ONCE = 256  # UIDs in one answer: a first list of 10,000 runs must not become spans all at once
 END_OF_TIME_NS = 1 << 63  # later than any deadline of any object: after the last line of a recording
 
 
@@ -63,6 +65,7 @@ class Ledger:
         self._settings = settings
         self._readings = Readings()
         self._cluster_uid = ""
+        self._has_told = False
         self._dirty: dict[str, None] = {}
         self._deadlines: list[tuple[int, str]] = []
         self._forgetting: deque[tuple[int, str]] = deque()
@@ -102,10 +105,16 @@ class Ledger:
             case PipelineRun() | TaskRun() | CustomRun():
                 self._take_run(value, now_ns, is_gone=is_gone)
             case Namespace():
-                if value.metadata.name == names.CLUSTER_NAMESPACE:
-                    self._cluster_uid = value.metadata.uid
+                self._take_cluster(value)
         if news is not None and news in self._readings.cells:
             self._dirty[news] = None
+
+    def _take_cluster(self, value: Namespace) -> None:
+        """Take the cluster's UID, unless something was told without it: a resource does not change in the middle of a trace."""
+        if value.metadata.name == names.CLUSTER_NAMESPACE and not self._has_told:
+            self._cluster_uid = value.metadata.uid
+            for cell in self._readings.cells.values():
+                cell.place = cell.inner = None
 
     def _take_run(self, value: Run, now_ns: int, *, is_gone: bool) -> None:
         cell = self._readings.cells.get(value.metadata.uid)
@@ -116,10 +125,7 @@ class Ledger:
             return
         else:
             inner = self._inner(cell)
-        if cell.summary is not None:
-            self.losses[Loss.LATE_READING] += cell.value != value
-            if is_gone:
-                self._forget_later(cell, now_ns)
+        self.losses[Loss.LATE_READING] += cell.is_late(value)
         cell.read(value, now_ns, is_gone=is_gone)
         if self._inner(cell) != inner:
             self._look_below(cell)
@@ -136,7 +142,10 @@ class Ledger:
     # ------------------------------------------------------------ what is due
 
     def due(self, now_ns: int) -> list[str]:
-        """List the UIDs of which something is due that was not listed before, children before their parents."""
+        """List UIDs of which something is due that was not listed before, children before their parents.
+
+        At most about 256 at once, so that their spans can be held until they are asked for; ask again until there are none.
+        """
         cells = self._readings.cells
         while self._deadlines and self._deadlines[0][0] <= now_ns:
             _, uid = heapq.heappop(self._deadlines)
@@ -144,7 +153,7 @@ class Ledger:
                 cells[uid].wake_ns = None
                 self._dirty[uid] = None
         self._fresh = {}
-        while self._dirty:
+        while self._dirty and len(self._fresh) < MOST_AT_ONCE:
             uid = next(iter(self._dirty))
             del self._dirty[uid]
             cell = cells.get(uid)
@@ -155,6 +164,7 @@ class Ledger:
             if not cell.open_slots <= before:
                 self._fresh[uid] = spans
         self._sweep(now_ns)
+        self._fresh = {uid: spans for uid, spans in self._fresh.items() if spans}
         return sorted(self._fresh, key=lambda uid: -sum(1 for _ in self._readings.above(cells[uid])))
 
     def spans(self, uid: str, now_ns: int) -> list[SpanRecord]:
@@ -170,8 +180,7 @@ class Ledger:
         cell = self._readings.cells.get(uid)
         if cell is None:
             return
-        cell.acknowledged.update(slots)
-        cell.open_slots = cell.open_slots - cell.acknowledged
+        cell.acknowledge(slots)
         self._note_told(cell, now_ns)
 
     def next_deadline_ns(self) -> int | None:
@@ -211,7 +220,8 @@ class Ledger:
                 self.losses[Loss.UNSAMPLED if place.trace_id else Loss.NOT_A_PIPELINE] += len(told)
             if cell.owner is not None:
                 self._dirty[cell.owner.uid] = None
-        due = [span for span in told if not cell.covers(span.slot)] if place.is_told else []
+        due = [span for span in told if span.slot not in cell.acknowledged] if place.is_told else []
+        self._has_told = self._has_told or bool(due)
         cell.open_slots = {span.slot for span in due}
         self._note_told(cell, now_ns)
         return due
@@ -225,10 +235,10 @@ class Ledger:
     def _find_place(self, cell: Cell) -> Place | None:
         if cell.owner is not None:
             above = self._readings.cells.get(cell.owner.uid)
-            if above is not None:
+            if above is not None and not isinstance(above.value, TaskRun):
                 return self._inner(above)
-            is_forgotten = cell.owner.uid in self._readings.finished
-            if not is_forgotten and not self._readings.is_listed_after(cell.owner.kind, cell.first_seen_ns):
+            is_missing = above is not None or cell.owner.uid in self._readings.finished
+            if not is_missing and not self._readings.is_listed_after(cell.owner.kind, cell.first_seen_ns):
                 return None
             self._readings.orphan(cell)
         if isinstance(cell.value, CustomRun):
@@ -248,12 +258,13 @@ class Ledger:
     # ------------------------------------------------------------ telling
 
     def _tell_task_run(self, cell: Cell, value: TaskRun, place: Place, now_ns: int) -> tuple[list[SpanRecord], Summary | None]:
-        message = value.spec.status_message
-        begin_ns = start_ns(value, place)
-        is_closed = cell.summary is not None or cell.forced_ns is not None
+        is_gone = cell.is_gone and cell.forced_ns is None
+        is_closed = cell.summary is not None or cell.is_hurried
         at_rest = is_closed or self._is_at_rest(cell, now_ns)
         start_fixed = is_closed or self._is_past(cell, cell.start_changed_ns + AT_REST_NS, now_ns)
-        attempts = self._attempts(cell, value)
+        message, begin_ns = value.spec.status_message, start_ns(value, place)
+        foreign = self._readings.find_foreign_pods(cell, value)
+        attempts = attempts_of(value, (pod.seen() for pod in cell.pods.values()), foreign, is_gone=is_gone)
         stories: list[AttemptStory] = []
         for attempt in attempts:
             unfinished = None
@@ -270,67 +281,35 @@ class Ledger:
                     unfinished=unfinished,
                 )
             )
-        close = self._close_task_run(cell, value, stories)
-        return task_run_spans(value, stories, place, close)
-
-    def _close_task_run(self, cell: Cell, value: TaskRun, stories: list[AttemptStory]) -> Close | None:
-        succeeded = value.status.succeeded
-        if not all(story.is_done for story in stories):
-            return None
-        if succeeded is not None and is_final(succeeded):
-            judgement = stories[-1].judgement or judge_condition(succeeded)
-            return Close(judgement, final_completion_ns(value.status), succeeded.reason, succeeded.message)
-        return self._close_unfinished(cell, value.spec.status_message)
-
-    def _close_unfinished(self, cell: Cell, status_message: str) -> Close | None:
-        """Close what is told without having ended: it was deleted, or its run does not wait for it."""
-        if cell.is_gone:
-            return Close(DELETED, None, is_partial=True)
-        if cell.forced_ns is None:
-            return None
-        said = status_message if says_pipeline_run_timed_out(status_message) else ""
-        return Close(judge_unfinished(status_message), cell.forced_ns, message=said, is_partial=True)
+        return task_run_spans(value, stories, place, close_task_run(value, stories, cell.forced_ns, is_gone=is_gone))
 
     def _tell_run(
         self, cell: Cell, value: PipelineRun | CustomRun, place: Place, now_ns: int
     ) -> tuple[list[SpanRecord], Summary | None]:
-        close = self._close_run(cell, value, now_ns)
+        close = close_run(value, cell.forced_ns, is_gone=cell.is_gone)
         if close is None:
             return [], None
         if cell.summary is None:
+            if not cell.is_hurried and not self._is_complete(cell, value, close, now_ns):
+                return [], None
             cell.children_told = tuple(child.summary for child in self._readings.children_of(cell) if child.summary is not None)
-        told, summary = (
-            pipeline_run_spans(value, place, cell.children_told, close)
-            if isinstance(value, PipelineRun)
-            else custom_run_spans(value, place, cell.children_told, close)
-        )
-        return told, summary
+            self.losses[Loss.CHILD_MISSING] += len(self._unseen_references(cell, value))
+        if isinstance(value, PipelineRun):
+            return pipeline_run_spans(value, place, cell.children_told, close)
+        return custom_run_spans(value, place, cell.children_told, close)
 
-    def _close_run(self, cell: Cell, value: PipelineRun | CustomRun, now_ns: int) -> Close | None:
-        """Close a PipelineRun or a CustomRun, if it has ended and so has everything below it, or the wait is over."""
-        succeeded = value.status.succeeded
-        ended = is_final(succeeded)
-        if not ended and not cell.is_gone and cell.forced_ns is None:
-            return None
-        completion_ns = _completion_ns(value) if ended else None
-        if cell.summary is None and cell.forced_ns is None and not self._is_complete(cell, value, completion_ns, now_ns):
-            return None
-        if ended and succeeded is not None:
-            message = value.spec.status_message if isinstance(value, CustomRun) else ""
-            return Close(judge_condition(succeeded, message), completion_ns, succeeded.reason, succeeded.message)
-        return self._close_unfinished(cell, value.spec.status_message if isinstance(value, CustomRun) else "")
-
-    def _is_complete(self, cell: Cell, value: PipelineRun | CustomRun, completion_ns: int | None, now_ns: int) -> bool:
+    def _is_complete(self, cell: Cell, value: PipelineRun | CustomRun, close: Close, now_ns: int) -> bool:
         """Say whether everything below is told, or will not be waited for; then what is missing is told as it is."""
         if not self._is_at_rest(cell, now_ns):
             return False
         is_whole = all(child.summary is not None for child in self._readings.children_of(cell))
         if is_whole and self._are_references_seen(cell, value):
             return True
-        ended_ns = completion_ns if completion_ns is not None else cell.gone_ns or now_ns
+        seen_ns = cell.final_seen_ns.get(0, cell.gone_ns or now_ns)
+        ended_ns = close.completion_ns if close.completion_ns is not None else seen_ns
         if not self._is_past(cell, ended_ns + CHILDREN_WAIT_NS, now_ns):
             return False
-        self._tell_missing(cell, value, completion_ns, now_ns)
+        self._tell_missing(cell, value, close.completion_ns, now_ns)
         return True
 
     def _tell_missing(self, cell: Cell, value: PipelineRun | CustomRun, completion_ns: int | None, now_ns: int) -> None:
@@ -338,7 +317,7 @@ class Ledger:
         children = self._readings.children_of(cell)
         for child in children:
             if child.summary is None and (child.is_gone or 0 in child.final_seen_ns):
-                self._force(child, completion_ns or 0, now_ns)
+                self._tell_ended(child, now_ns)
         if completion_ns is None:
             ends = [child.summary.end_ns for child in children if child.summary is not None]
             completion_ns = max([value.metadata.created_ns, instant_ns(value.status.start_time) or 0, *ends])
@@ -346,33 +325,33 @@ class Ledger:
             if child.summary is None:
                 self._force(child, completion_ns, now_ns)
 
-    def _force(self, cell: Cell, completion_ns: int, now_ns: int) -> None:
-        """Tell a child, and what is below it, as it is; one that has not ended ends at completion_ns."""
-        cell.forced_ns = completion_ns
+    def _tell_ended(self, cell: Cell, now_ns: int) -> None:
+        """Tell a child that has ended, without waiting for what may still come of it."""
+        cell.is_hurried = True
         if not isinstance(cell.value, TaskRun):
-            own_ns = _completion_ns(cell.value) if is_final(cell.value.status.succeeded) else None
-            self._tell_missing(cell, cell.value, own_ns if own_ns is not None else completion_ns, now_ns)
-        self._look(cell, now_ns)
-        cell.open_slots = set()  # so that `due` lists it
-        self._dirty[cell.uid] = None
+            close = close_run(cell.value, None, is_gone=cell.is_gone)
+            self._tell_missing(cell, cell.value, close.completion_ns if close is not None else None, now_ns)
+        self._fresh[cell.uid] = self._look(cell, now_ns)
+
+    def _force(self, cell: Cell, completion_ns: int, now_ns: int) -> None:
+        """Tell a child that has not ended, and what is below it, as it is: it ends at completion_ns."""
+        cell.forced_ns, cell.is_hurried = completion_ns, True
+        if not isinstance(cell.value, TaskRun):
+            self._tell_missing(cell, cell.value, completion_ns, now_ns)
+        self._fresh[cell.uid] = self._look(cell, now_ns)
 
     def _are_references_seen(self, cell: Cell, value: PipelineRun | CustomRun) -> bool:
-        if not isinstance(value, PipelineRun):
-            return True
-        seen = {(kind_by_type(child.value), child.value.metadata.name) for child in self._readings.children_of(cell)}
         since_ns = cell.final_seen_ns.get(0, cell.gone_ns or 0)
-        return all(
-            (reference.kind, reference.name) in seen or self._readings.is_listed_after(reference.kind, since_ns)
-            for reference in value.status.child_references
-        )
+        return all(self._readings.is_listed_after(one.kind, since_ns) for one in self._unseen_references(cell, value))
+
+    def _unseen_references(self, cell: Cell, value: PipelineRun | CustomRun) -> list[ChildReference]:
+        """List the children that a run names and that were not seen."""
+        if not isinstance(value, PipelineRun):
+            return []
+        seen = {(kind_by_type(child.value), child.value.metadata.name) for child in self._readings.children_of(cell)}
+        return [one for one in value.status.child_references if (one.kind, one.name) not in seen]
 
     # ------------------------------------------------------------ small questions
-
-    def _attempts(self, cell: Cell, value: TaskRun) -> tuple[Attempt, ...]:
-        named = [*(one.pod_name for one in value.status.retries_status), value.status.pod_name]
-        namespace = value.metadata.namespace
-        foreign = frozenset(name for name in named if self._readings.has_foreign_pod(cell, namespace, name))
-        return attempts_of(value, (pod.seen() for pod in cell.pods.values()), foreign, is_gone=cell.is_gone)
 
     def _is_settled(self, cell: Cell, attempt: Attempt, now_ns: int) -> bool:
         seen_final_ns = cell.final_seen_ns.get(attempt.number, cell.gone_ns or now_ns)
@@ -417,18 +396,14 @@ class Ledger:
             top = self._readings.cells.get(uid)
             if top is not None and self._is_over(top, now_ns):
                 self._readings.forget(top)
+            elif top is not None and top.told_ns is not None:
+                self._forget_later(top, now_ns)
         self._readings.sweep(now_ns)
 
     def _is_over(self, cell: Cell, now_ns: int) -> bool:
         """Say whether a run and all below it were acknowledged a while ago, and nothing more of it is to come."""
         if cell.told_ns is None or now_ns < cell.told_ns + REMEMBERED_NS:
             return False
-        is_whole = cell.is_gone or isinstance(cell.value, TaskRun) or self._are_references_seen(cell, cell.value)
+        is_old = now_ns >= cell.told_ns + CHILDREN_WAIT_NS
+        is_whole = cell.is_gone or is_old or isinstance(cell.value, TaskRun) or self._are_references_seen(cell, cell.value)
         return is_whole and all(self._is_over(child, now_ns) for child in self._readings.children_of(cell))
-
-
-def _completion_ns(value: PipelineRun | CustomRun) -> int | None:
-    completion = instant_ns(value.status.completion_time)
-    if completion is None and value.status.succeeded is not None:
-        return instant_ns(value.status.succeeded.last_transition_time)
-    return completion

@@ -6,7 +6,7 @@ Must not know: what is due.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
@@ -28,7 +28,10 @@ from tracer.telemetry.spans import Summary
 STRAY_EVENTS_NS = 60 * SECOND_NS  # Events come for all Pods, and only a Pod's own reading tells whether it is Tekton's
 STRAY_PODS_NS = 15 * 60 * SECOND_NS  # a Pod that is gone and whose TaskRun never came
 
+DEEPEST = 50  # owners above owners; ownerReferences are a user's to write, and no pipeline is nested like this
+
 Run = PipelineRun | TaskRun | CustomRun
+EventKey = tuple[str, str | None]
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -42,6 +45,8 @@ class Loss(StrEnum):
     """An Event of a Pod that was already forgotten, or that never came."""
     OWNER_UNKNOWN = "owner unknown"
     """A run whose owner is not there: told as if nothing were above it."""
+    CHILD_MISSING = "child missing"
+    """A child that a run names and that was not seen before the run was told."""
     UNSAMPLED = "unsampled"
     """A span of a run whose caller asked for no trace."""
     NOT_A_PIPELINE = "not a pipeline"
@@ -54,7 +59,8 @@ class PodCell:
 
     pod: Pod
     seen_ns: int
-    events: dict[str, Event] = field(default_factory=dict)
+    events: dict[EventKey, Event] = field(default_factory=dict)
+    """The earliest of each reason and container: others say nothing more."""
     is_gone: bool = False
 
     @property
@@ -82,16 +88,23 @@ class Cell:
     """When its deletion was seen."""
     final_seen_ns: dict[int, int] = field(default_factory=dict)
     """When each attempt, or the run itself (as 0), was first seen final."""
+    late: Run | None = None
+    """The last reading that came too late to be told."""
     pods: dict[str, PodCell] = field(default_factory=dict)
+    foreign_pod_names: frozenset[str] = frozenset()
+    """The names of its attempts whose Pods belong to other TaskRuns; frozen with it."""
     acknowledged: set[Slot] = field(default_factory=set)
+    """Each slot also without its Pod's UID: a step told from its Pod is not told again without it."""
     open_slots: set[Slot] = field(default_factory=set)
     """Due and not acknowledged, at the last look."""
     summary: Summary | None = None
     """Set once the object was told to its end: it is frozen then."""
     children_told: tuple[Summary, ...] = ()
     """What it was told with of those below it."""
+    is_hurried: bool = False
+    """Whether its run did not wait for it any longer."""
     forced_ns: int | None = None
-    """The completion it was told with, if its run could not wait for it."""
+    """The completion that it was told with, if it had not ended then."""
     wake_ns: int | None = None
     """When it will be looked at again without any new fact."""
     told_ns: int | None = None
@@ -110,11 +123,18 @@ class Cell:
         """Whether the object was deleted."""
         return self.gone_ns is not None
 
-    def covers(self, slot: Slot) -> bool:
-        """Say whether the slot was acknowledged, or its fact was under a Pod's UID that is no longer known."""
-        if slot in self.acknowledged:
-            return True
-        return bool(slot.pod_name and not slot.pod_uid) and any(one.without_pod_uid == slot for one in self.acknowledged)
+    def acknowledge(self, slots: Iterable[Slot]) -> None:
+        """Note what was confirmed."""
+        for slot in slots:
+            self.acknowledged |= {slot, slot.without_pod_uid}
+        self.open_slots = self.open_slots - self.acknowledged
+
+    def is_late(self, value: Run) -> bool:
+        """Say whether a reading tells something new of what was already told to its end; each is late once."""
+        if self.summary is None or value.status in {self.value.status, self.late.status if self.late is not None else None}:
+            return False
+        self.late = value
+        return True
 
     def read(self, value: Run, now_ns: int, *, is_gone: bool) -> None:
         """Take a new reading; what was told to its end keeps the one it was told with."""
@@ -153,7 +173,7 @@ class Readings:
         self._pods: dict[str, PodCell] = {}
         self._pods_of: dict[str, dict[str, PodCell]] = {}
         self._pods_named: dict[tuple[str, str], dict[str, None]] = {}
-        self._stray_events: dict[str, tuple[int, dict[str, Event]]] = {}
+        self._stray_events: dict[str, tuple[int, dict[EventKey, Event]]] = {}
         self._swept_ns = 0
 
     # ------------------------------------------------------------ what comes in
@@ -165,9 +185,21 @@ class Readings:
         cell.mark_finals(now_ns)
         if owner is not None:
             self._children.setdefault(owner.uid, {})[uid] = None
-            if any(above is cell for above in self.above(cell)):
-                self.orphan(cell)
+        if cell.owner is not None and self._is_too_deep(cell):
+            self.orphan(cell)
         return cell
+
+    def _is_too_deep(self, cell: Cell) -> bool:
+        """Say whether an object would be above itself, or too many would be above each other."""
+        depth = 0
+        for depth, above in enumerate(self.above(cell), start=1):  # noqa: B007 - the last one counts
+            if above is cell:
+                return True
+        below = [cell]
+        while below and depth <= DEEPEST:
+            below = [child for one in below for child in self.children_of(one)]
+            depth += 1
+        return depth > DEEPEST
 
     def take_pod(self, value: Pod, now_ns: int, *, is_gone: bool) -> str | None:
         """Take a reading of a Pod; the UID of the TaskRun for which it is news."""
@@ -176,6 +208,10 @@ class Readings:
             return None
         uid = value.metadata.uid
         pod, cell = self._pods.get(uid), self.cells.get(owner.uid)
+        if owner.uid in self.finished:
+            if not is_gone:
+                self.finished.add(uid)
+            return None
         if cell is not None and cell.summary is not None:
             self.losses[Loss.LATE_READING] += pod is None or _ends(pod.pod) != _ends(value)
             if pod is not None:
@@ -200,14 +236,13 @@ class Readings:
             self.losses[Loss.LATE_EVENT] += 1
             return None
         pod = self._pods.get(about.uid)
-        if pod is None:
-            _, waiting = self._stray_events.setdefault(about.uid, (now_ns, {}))
-            waiting.setdefault(value.metadata.uid, value)
+        events = pod.events if pod is not None else self._stray_events.setdefault(about.uid, (now_ns, {}))[1]
+        key, instant = (value.reason, value.container), value.instant
+        known = events.get(key)
+        if instant is None or (known is not None and known.instant is not None and known.instant <= instant):
             return None
-        if value.metadata.uid in pod.events:
-            return None
-        pod.events[value.metadata.uid] = value
-        return pod.task_run_uid
+        events[key] = value
+        return pod.task_run_uid if pod is not None else None
 
     # ------------------------------------------------------------ what belongs to what
 
@@ -235,9 +270,16 @@ class Readings:
         cell.owner = None
         self.losses[Loss.OWNER_UNKNOWN] += 1
 
-    def has_foreign_pod(self, cell: Cell, namespace: str, name: str) -> bool:
-        """Say whether a Pod of that name was seen that another TaskRun controls."""
-        return any(uid not in cell.pods for uid in self._pods_named.get((namespace, name), ()))
+    def find_foreign_pods(self, cell: Cell, value: TaskRun) -> frozenset[str]:
+        """Name those of a TaskRun's attempts whose Pod was seen and belongs to another TaskRun; frozen once it was told."""
+        if cell.summary is None:
+            namespace, statuses = value.metadata.namespace, (*value.status.retries_status, value.status)
+            cell.foreign_pod_names = frozenset(
+                one.pod_name
+                for one in statuses
+                if any(uid not in cell.pods for uid in self._pods_named.get((namespace, one.pod_name), ()))
+            )
+        return cell.foreign_pod_names
 
     def is_listed_after(self, kind: str, since_ns: int) -> bool:
         """Say whether a list of the kind was begun later; what is not listed at all is never waited for."""
@@ -265,8 +307,9 @@ class Readings:
         self._swept_ns = now_ns
         for uid in [uid for uid, (since_ns, _) in self._stray_events.items() if now_ns - since_ns >= STRAY_EVENTS_NS]:
             self.losses[Loss.LATE_EVENT] += len(self._stray_events.pop(uid)[1])
-        for pod in [pod for pod in self._pods.values() if pod.is_gone and pod.task_run_uid not in self.cells]:
-            if now_ns - pod.seen_ns >= STRAY_PODS_NS:
+        for pod in [pod for pod in self._pods.values() if pod.task_run_uid not in self.cells]:
+            is_alone = pod.is_gone or self.listed_ns.get(Kind.TASK_RUN, 0) > pod.seen_ns
+            if is_alone and now_ns - pod.seen_ns >= STRAY_PODS_NS:
                 self.losses[Loss.LATE_READING] += 1
                 self._forget_pod(pod)
 

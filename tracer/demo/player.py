@@ -28,19 +28,21 @@ def play(console: Console, path: Path, speed: float) -> None:
     found = find_recording(path)
     name = found.stem if found.parent.name == "recordings" else found.parent.name or found.stem
     console.print(Text(f"Playing {name}, recorded on a real cluster, at {speed:g} times its speed.", "bold"))
-    console.print(Text(f"{'since':>9}    {'step':<44} {'took':>8}  result", "bright_black"))
+    console.print(Text(f"{'began at':>9}    {'step':<44} {'took':>8}  result", "bright_black"))
     replay, told = start_replay(), list[SpanRecord]()
-    clock_ns = began_ns = 0
+    clock_ns = began_ns = 0  # the moment in the recording that is being played, and that of its first span
     for now_ns, batch in replay.batches(found):
-        is_live = now_ns <= replay.until_ns
-        if clock_ns and is_live:
-            time.sleep(min(_LONGEST_PAUSE_S, max(0, now_ns - clock_ns) / SECOND_NS / speed))
-        clock_ns = now_ns if is_live else clock_ns
-        told += batch
         began_ns = began_ns or min(span.start_ns for span in batch)
+        clock_ns = clock_ns or began_ns
+        if now_ns <= replay.until_ns:
+            time.sleep(min(_LONGEST_PAUSE_S, max(0, now_ns - clock_ns) / SECOND_NS / speed))
+            clock_ns = now_ns
+        told += batch
         for span in sorted(batch, key=lambda one: one.start_ns):
             if span.slot.kind == "step":
-                console.print(step_line(console, row_of(span), began_ns))
+                line = step_line(console, row_of(span), began_ns)
+                line.truncate(console.width)
+                console.print(line, no_wrap=True, soft_wrap=True)
     for picture in waterfalls(told, replay.ledger.unfinished(), replay.until_ns):
         console.print()
         print_waterfall(console, picture)

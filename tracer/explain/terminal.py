@@ -5,6 +5,7 @@ or a message reaches the terminal.
 Must not know: where the facts came from.
 """
 
+import textwrap
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ _FOLD_ABOVE_ROWS = 60  # more do not fit a screen, and most of them say that all
 _LEGS_SHOWN = 8
 _SMALL_SHARE = 0.01
 _AXIS_STEPS_S = tuple(base * 10**power for power in range(-3, 7) for base in (1, 2, 5))
-_CELLS_PER_TICK = 10
+_CELLS_PER_TICK = 8
 _MINUTE_S = 60  # and as many minutes in an hour
 
 _STYLES = {
@@ -136,7 +137,7 @@ def print_waterfall(console: Console, picture: Waterfall, *, show_all: bool = Fa
         out.append(Text(f"  {folded} rows of what went well are folded; --all draws them.", style="dim"))
     if picture.causes:
         out += [Text(), *_why(picture, glyphs, console.width)]
-    if picture.critical_path:
+    if picture.critical_path and not picture.root.is_point:
         out += [Text(), *_where(picture, glyphs, console.width)]
     for line_ in out:
         line_.truncate(console.width, overflow="ellipsis" if glyphs is _UNICODE else "crop")
@@ -201,7 +202,7 @@ def _layout(width: int, lines: list[_Line]) -> _Layout:
         note = min(notes, max(0, width // 3))
         return _Layout(label=max(8, min(widest, width - _DURATION_WIDTH - note - 3)), bar=0, note=note)
     label = min(widest, _LABEL_LIMIT, int(width * _LABEL_SHARE))
-    note = min(notes, max(12, width // 4))
+    note = min(notes, max(12, width // 5))
     return _Layout(label, bar=width - label - _DURATION_WIDTH - note - 4, note=note)
 
 
@@ -316,14 +317,16 @@ def _fit(text: str, width: int, glyphs: _Glyphs) -> str:
 def _head(picture: Waterfall, glyphs: _Glyphs, width: int) -> list[Text]:
     root = picture.root
     style = _style(root)
-    ended = root.result if picture.is_finished else f"goes on ({root.state})"
     took = duration(picture.end_ns - picture.start_ns)
+    ended, when = (
+        (root.result, f" in {took}") if picture.is_finished else (str(root.state), f", last heard of {took} after it began")
+    )
     first = Text.assemble(
         (f"{_mark(root, glyphs)} ", f"bold {style}"),
         (printable(f"{picture.kind} {picture.namespace}/{picture.run_name}" if picture.namespace else picture.run_name), "bold"),
         "  ",
         (ended, f"bold {style}"),
-        (f" {'in' if picture.is_finished else 'since'} {took}", "bold"),
+        (when, "bold"),
     )
     began = rfc3339(picture.start_ns).replace("T", " ").replace("Z", " UTC")
     facts = [f"began {began}", f"trace {picture.trace_id}"]
@@ -339,9 +342,9 @@ def _why(picture: Waterfall, glyphs: _Glyphs, width: int) -> Iterator[Text]:
     yield Text(_QUESTIONS.get(picture.root.result, "Why it failed"), "bold")
     for cause in picture.causes:
         yield _cause(cause, picture, glyphs)
-        if cause.message:
-            text = printable(cause.message)
-            yield Text("      " + _fit(text, min(width - 6, cell_len(text)), glyphs), "bright_black")
+        indent = "      "
+        for line in textwrap.wrap(printable(cause.message), max(20, width - len(indent))):
+            yield Text(indent + line, "bright_black")
 
 
 def _cause(cause: Cause, picture: Waterfall, glyphs: _Glyphs) -> Text:
@@ -367,7 +370,7 @@ def _where(picture: Waterfall, glyphs: _Glyphs, width: int) -> Iterator[Text]:
     yield Text.assemble(
         ("Where the time went", "bold"),
         (
-            f"  on the critical path: steps {in_steps / whole:.0%}, everything else {max(0.0, 1 - in_steps / whole):.0%}",
+            f"  on the critical path: steps {in_steps / whole:.0%}, waiting for them {max(0.0, 1 - in_steps / whole):.0%}",
             "bright_black",
         ),
     )
@@ -382,9 +385,16 @@ def _where(picture: Waterfall, glyphs: _Glyphs, width: int) -> Iterator[Text]:
             f"  {duration(leg.duration_ns):>8}  {share:>4.0%}  ",
             (kind[0] * max(1, round(share * 20)), "cyan" if is_step else "bright_black"),
         )
+    named = sum(leg.duration_ns for leg in shown)
+    others = sum(leg.duration_ns for leg in legs) - named
     if len(shown) < len(legs):
-        rest = sum(leg.duration_ns for leg in legs) - sum(leg.duration_ns for leg in shown)
-        yield Text(f"    and {len(legs) - len(shown)} shorter, {duration(rest)} together", "bright_black")
+        yield _rest_of_time(f"{len(legs) - len(shown)} shorter", others, whole, label)
+    if whole - named - others >= whole * _SMALL_SHARE:
+        yield _rest_of_time("between them", whole - named - others, whole, label)
+
+
+def _rest_of_time(name: str, nanoseconds: int, whole: int, label: int) -> Text:
+    return Text(f"    {name:<{label}}  {duration(nanoseconds):>8}  {nanoseconds / whole:>4.0%}", "bright_black")
 
 
 def _leg_name(leg: Leg, glyphs: _Glyphs) -> str:

@@ -4,6 +4,7 @@ Keeps: what is drawn of a finished run are the spans that are sent; what goes on
 Must not know: the terminal, colours, widths, the present time.
 """
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +19,7 @@ from tracer.tekton.times import SECOND_NS, instant_ns
 from tracer.telemetry import attributes as keys
 from tracer.telemetry.ids import span_id, trace_id
 from tracer.telemetry.places import pipeline_name
-from tracer.telemetry.records import AttributeValue, SpanRecord, first_line
+from tracer.telemetry.records import AttributeValue, Slot, SpanRecord, first_line
 
 
 class RowKind(StrEnum):
@@ -115,21 +116,16 @@ def waterfalls(spans: Iterable[SpanRecord], unended: Iterable[Unended] = (), unt
     told = list(spans)
     by_parent: dict[bytes, list[SpanRecord]] = {}
     for span in told:
-        by_parent.setdefault(span.parent_span_id, []).append(span)
-    known = {span.span_id for span in told}
-    tops = [span for span in told if span.slot.kind == "run" and span.parent_span_id not in known]
-    going_on = list(unended)
-    open_ids = {id_ for one in going_on for id_ in _open_ids(one)}
-    pictures = [_finished(span, by_parent) for span in tops if span.parent_span_id not in open_ids]
-    pictures += [_going_on(one, by_parent, until_ns) for one in going_on]
+        if not is_top(span):
+            by_parent.setdefault(span.parent_span_id, []).append(span)
+    pictures = [_finished(span, by_parent) for span in told if is_top(span)]
+    pictures += [_going_on(one, by_parent, until_ns) for one in unended]
     return sorted(pictures, key=lambda one: (one.start_ns, one.uid))
 
 
-def _open_ids(one: Unended) -> Iterator[bytes]:
-    yield _own_id(one.value, is_top=True)
-    yield _own_id(one.value, is_top=False)
-    for child in one.children:
-        yield from _open_ids(child)
+def is_top(span: SpanRecord) -> bool:
+    """Say whether a span is a top run's: a root, or the child of its caller's span, which may well be told here too."""
+    return span.slot.kind == "run" and (span.has_remote_parent or not span.parent_span_id)
 
 
 # ---------------------------------------------------------------- what was told
@@ -170,7 +166,7 @@ def _row(span: SpanRecord, by_parent: Mapping[bytes, Sequence[SpanRecord]]) -> R
         state=State.TERMINATED,
         result=_text(span, keys.TASK_RUN_RESULT) or _text(span, keys.PIPELINE_RESULT),
         note=_note(span, code),
-        reason=_text(span, keys.STEP_TERMINATION_REASON) or _text(span, keys.CONTAINER_STATUS_REASON) or _text(span, keys.REASON),
+        reason=_reason(span),
         message="" if kind is RowKind.STEP else span.description,
         exit_code=code,
         is_error=span.is_error,
@@ -188,6 +184,10 @@ _KINDS = {
 }
 
 
+# What a step's exit code says already.
+_PLAIN_REASONS = frozenset({"", "Completed", "Error", "Continued"})
+
+
 def _note(span: SpanRecord, exit_code: int | None) -> str:
     """Say in a few words what the result does not."""
     step_class = span.attribute(keys.STEP_CLASS)
@@ -197,13 +197,16 @@ def _note(span: SpanRecord, exit_code: int | None) -> str:
     elif step_class == "cut_off":
         notes.append("cut off")
     elif step_class == "skipped":
-        notes.append("skipped by its when" if exit_code == 0 else "skipped after a failure")
+        notes.append("skipped by its when" if exit_code == 0 else "skipped")
+    elif span.slot.kind == "skipped":
+        notes.append(f"skipped: {_text(span, keys.REASON)}")
     elif exit_code:
-        notes.append(f"exit {exit_code}")
+        said = _text(span, keys.STEP_TERMINATION_REASON) or _text(span, keys.CONTAINER_STATUS_REASON)
+        notes.append(said if said not in _PLAIN_REASONS else f"exit {exit_code}")
     if span.attribute(keys.STEP_TOLERATED) or span.attribute(keys.TASK_TOLERATED):
         notes.append("tolerated")
     if span.attribute(keys.OBSERVED):
-        notes.append("not seen to its end")
+        notes.append("did not end by itself")
     retries = span.attribute(keys.RETRIES)
     if isinstance(retries, int):
         notes.append(f"{retries} {'retry' if retries == 1 else 'retries'}")
@@ -211,6 +214,12 @@ def _note(span: SpanRecord, exit_code: int | None) -> str:
     if span.slot.kind == "retry":
         notes.append(f"attempt {attempt}")
     return ", ".join(notes)
+
+
+def _reason(span: SpanRecord) -> str:
+    keys_of_reasons = (keys.STEP_TERMINATION_REASON, keys.CONTAINER_STATUS_REASON, keys.REASON, keys.ERROR_TYPE)
+    said = next((text for key in keys_of_reasons if (text := _text(span, key))), "")
+    return said or ("deleted, or not waited for" if span.attribute(keys.OBSERVED) else "")
 
 
 def _text(span: SpanRecord, key: str) -> str:
@@ -264,7 +273,7 @@ def _open_row(one: Unended, by_parent: Mapping[bytes, Sequence[SpanRecord]], *, 
     below = [_open_row(child, by_parent, is_top=False) for child in one.children]
     if isinstance(value, TaskRun):
         told = [*told, *_open_attempts(value, by_parent)]
-        below += _open_steps(value, one.pods, {row.span.slot.name for row in _all(told) if row.span is not None})
+        below += _open_steps(value, one.pods, {row.span.slot for row in _all(told) if row.span is not None})
     started_ns = instant_ns(value.status.start_time)
     labels = value.metadata.labels
     task_name = labels.pipeline_task or labels.task or "task"
@@ -276,7 +285,7 @@ def _open_row(one: Unended, by_parent: Mapping[bytes, Sequence[SpanRecord]], *, 
         start_ns=value.metadata.created_ns,
         end_ns=None,
         state=State.RUNNING if started_ns is not None else State.WAITING,
-        note=first_line(succeeded.reason) if succeeded is not None else "",
+        note=succeeded.reason if succeeded is not None and succeeded.reason.lower() != str(State.RUNNING) else "",
         message=first_line(succeeded.message) if succeeded is not None else "",
         children=tuple(sorted([*told, *below], key=_place_in_time)),
     )
@@ -289,20 +298,22 @@ def _all(rows: Iterable[Row]) -> Iterator[Row]:
 
 def _open_attempts(value: TaskRun, by_parent: Mapping[bytes, Sequence[SpanRecord]]) -> Iterator[Row]:
     """Draw what was told below a retry that itself goes on."""
-    told_retries = {span.span_id for spans in by_parent.values() for span in spans if span.slot.kind == "retry"}
+    told_retries = {span.span_id for span in by_parent.get(_own_id(value, is_top=False), ()) if span.slot.kind == "retry"}
+    told_retries |= {span.span_id for span in by_parent.get(_own_id(value, is_top=True), ()) if span.slot.kind == "retry"}
     for attempt in (*value.status.retries_status[1:], value.status):
         id_ = span_id("retry", value.metadata.uid, attempt.pod_name)
         if id_ not in told_retries and id_ in by_parent:
             yield from (_row(span, by_parent) for span in by_parent[id_])
 
 
-def _open_steps(value: TaskRun, pods: Sequence[SeenPod], told: set[str]) -> Iterator[Row]:
+def _open_steps(value: TaskRun, pods: Sequence[SeenPod], told: set[Slot]) -> Iterator[Row]:
     """Draw the steps of the current Pod that were not told yet."""
     current = [seen.pod for seen in pods if seen.pod.metadata.name == value.status.pod_name]
     if not current:
         return
-    for reading in read_steps(current[-1]):
-        if reading.container in told:
+    pod = current[-1]
+    for reading in read_steps(pod):
+        if Slot("step", value.metadata.uid, pod.metadata.name, pod.metadata.uid, reading.container) in told:
             continue
         ended = reading.state is State.TERMINATED
         yield Row(
@@ -327,11 +338,14 @@ def _causes(root: Row, path: tuple[str, ...] = ()) -> Iterator[Cause]:
     here = path if root.kind is RowKind.RUN and not path else (*path, root.name)
     blamed = [child for child in _last_attempt(root.children) if _is_to_blame(child, root)]
     below = [cause for child in blamed for cause in _causes(child, here)]
-    if below and root.kind is not RowKind.TASK:
-        yield from below
-        return
-    yield Cause(here, root.result, root.reason, root.exit_code, root.message)
+    # A run, an attempt, and a task that only repeats how its step ended, say less than what is below them.
+    below = [cause for cause in below if cause.message != root.message or cause.exit_code is not None]
+    if not below or (root.kind is RowKind.TASK and not root.message.startswith(_STEP_ENDED)):
+        yield Cause(here, root.result, root.reason, root.exit_code, root.message)
     yield from below
+
+
+_STEP_ENDED = '"step-'
 
 
 def _last_attempt(children: Sequence[Row]) -> Sequence[Row]:
@@ -351,20 +365,21 @@ def _critical_path(root: Row, until_ns: int, path: tuple[str, ...] = ()) -> tupl
     here = path if root.kind is RowKind.RUN and not path else (*path, root.name)
     if root.start_ns is None:
         return ()
-    legs: list[Leg] = []
     cursor = min(until_ns, root.end_ns if root.end_ns is not None else until_ns)
     rest = [child for child in root.children if child.start_ns is not None and child.end_ns is not None and not child.is_point]
     if not rest:
         return (Leg(here, root.kind, cursor - root.start_ns),) if cursor > root.start_ns else ()
-    while True:
-        last = max(
-            (child for child in rest if child.start_ns is not None and child.start_ns < cursor),
-            key=lambda child: (min(child.end_ns or 0, cursor), child.start_ns or 0),
-            default=None,
-        )
-        if last is None or last.start_ns is None:
-            break
-        rest.remove(last)
-        legs = [*_critical_path(last, cursor, here), *legs]
-        cursor = last.start_ns
-    return tuple(legs)
+    ending = sorted(rest, key=lambda child: child.end_ns or 0)
+    going_on: list[tuple[int, int, Row]] = []  # what had begun by the cursor and ended after it, the latest start first
+    backward: list[tuple[Leg, ...]] = []
+    while ending or going_on:
+        if not going_on:
+            cursor = min(cursor, ending[-1].end_ns or 0)
+        while ending and (ending[-1].end_ns or 0) >= cursor:
+            child = ending.pop()
+            heapq.heappush(going_on, (-(child.start_ns or 0), len(ending), child))
+        _, _, last = heapq.heappop(going_on)
+        if last.start_ns is not None and last.start_ns < cursor:
+            backward.append(_critical_path(last, cursor, here))
+            cursor = last.start_ns
+    return tuple(leg for legs in reversed(backward) for leg in legs)

@@ -26,6 +26,9 @@ WATCH_FILE, OBJECTS_FILE = "watch.jsonl", "objects.json"
 STDIN = Path("-")
 _FIRST_LINE_LIMIT_BYTES = 64 << 20  # a watch event is one object, and no object is larger than a request to etcd by far
 _LONGEST_RECORDING_S = 1e10
+_DEEPEST_YAML = 100  # Kubernetes' objects have about 15 levels; the loader recurses
+_LONGEST_NAME = 200
+_GZIP = b"\x1f\x8b"
 
 Progress = Callable[[int], None]
 """Told how many bytes were read since the last time."""
@@ -72,16 +75,22 @@ def find_recording(path: Path) -> Path:
 
     Raises InputError if there is none.
     """
-    if path == STDIN or path.is_file():
+    if path == STDIN:
         return path
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give the path of a recording: a folder, a file, or - for standard input.")
-    for name in (WATCH_FILE, OBJECTS_FILE):
-        if (path / name).is_file():
-            return path / name
-    raise InputError(
-        f"{path} holds neither {WATCH_FILE} nor {OBJECTS_FILE}; give a folder that `tracer record` wrote, or a file."
-    )
+    try:
+        is_folder = path.stat() and path.is_dir()
+        found = next((path / name for name in (WATCH_FILE, OBJECTS_FILE) if is_folder and (path / name).exists()), None)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} does not exist; give the path of a recording: a folder, a file, or - for standard input."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{_name(path)} cannot be read: {_reason(error)}.") from error
+    if is_folder and found is None:
+        raise InputError(
+            f"{path} holds neither {WATCH_FILE} nor {OBJECTS_FILE}; give a folder that `tracer record` wrote, or a file."
+        )
+    return found or path
 
 
 def size_bytes(path: Path) -> int | None:
@@ -94,14 +103,18 @@ def read_recording(path: Path, progress: Progress = lambda _: None) -> Iterator[
 
     Raises InputError if it is empty, or holds nothing that can be read as events or objects.
     """
+    if path == STDIN and sys.stdin is None:
+        raise InputError("Standard input is closed; give a file, or pipe something in.")
     with nullcontext(sys.stdin.buffer) if path == STDIN else _open(path) as file:
-        first = file.readline(_FIRST_LINE_LIMIT_BYTES)
+        first, number = file.readline(_FIRST_LINE_LIMIT_BYTES), 1
         while first and not first.strip():
-            first = file.readline(_FIRST_LINE_LIMIT_BYTES)
+            first, number = file.readline(_FIRST_LINE_LIMIT_BYTES), number + 1
         if not first:
             raise InputError(f"{_name(path)} is empty; record something first, or give what `kubectl get -o json` prints.")
+        if first.startswith(_GZIP):
+            raise InputError(f"{_name(path)} is compressed; unpack it first, for example with `gunzip -c`.")
         if path.suffix == ".jsonl" or not isinstance(_watch_event(first), str):
-            yield from _read_lines(path, first, file, progress)
+            yield from _read_lines(path, first, number, file, progress)
         else:
             rest = file.read()
             progress(len(first) + len(rest))
@@ -136,11 +149,11 @@ def _open(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+        raise InputError(f"{path} cannot be read: {_reason(error)}.") from error
 
 
-def _read_lines(path: Path, first: bytes, file: IO[bytes], progress: Progress) -> Iterator[Reading]:
-    line, number, is_any_good, why = first, 1, False, ""
+def _read_lines(path: Path, first: bytes, number: int, file: IO[bytes], progress: Progress) -> Iterator[Reading]:
+    line, begun_at, is_any_good, why = first, number, False, ""
     while line:
         progress(len(line))
         if line.strip():
@@ -156,7 +169,7 @@ def _read_lines(path: Path, first: bytes, file: IO[bytes], progress: Progress) -
         line = file.readline()
         number += 1
     if not is_any_good:
-        raise InputError(f"{_name(path)} is not a recording: line 1 is no watch event ({why}).")
+        raise InputError(f"{_name(path)} is not a recording: line {begun_at} is no watch event ({why}).")
 
 
 def _watch_event(line: bytes) -> _WatchEvent | str:
@@ -187,7 +200,7 @@ def _fact(value: Object | Malformed | Unread, at_ns: int | None = None, *, is_go
 def _read_objects(path: Path, content: bytes) -> Iterator[Reading]:
     is_any_read, kinds = False, set()
     for document in _documents(path, content):
-        for reading in _read_document(document):
+        for reading in [document] if isinstance(document, Malformed) else _read_document(document):
             is_any_read = is_any_read or not isinstance(reading, Unread)
             if isinstance(reading, Unread):
                 kinds.add(reading.kind or "something without a kind")
@@ -211,6 +224,8 @@ def _read_document(document: bytes) -> Iterator[Reading]:
                 yield _fact(decode(item, kind))
             if not listed.items:
                 yield Unread(f"an empty {listed.kind or 'list'}")
+        elif {"type", "object"} <= keys.keys():
+            yield from _read_event(_WATCH_EVENT.decode(document))
         elif "kind" not in keys and keys and all(_kind(key) for key in keys):
             for key, listed in _BY_KIND.decode(document).items():
                 for item in listed.items or ():
@@ -225,7 +240,7 @@ def _kind(name: str) -> Kind | None:
     return next((kind for kind in Kind if kind == name), None)
 
 
-def _documents(path: Path, content: bytes) -> Iterator[bytes]:
+def _documents(path: Path, content: bytes) -> Iterator[bytes | Malformed]:
     """Take a file apart into JSON documents; YAML becomes JSON."""
     if not content.lstrip().startswith((b"{", b"[")):
         yield from _yaml_documents(path, content)
@@ -238,7 +253,7 @@ def _documents(path: Path, content: bytes) -> Iterator[bytes]:
         yield content
 
 
-def _joined_documents(path: Path, content: bytes) -> Iterator[bytes]:
+def _joined_documents(path: Path, content: bytes) -> Iterator[bytes | Malformed]:
     """Take JSON documents apart that stand one after another, as `kubectl get --watch` prints them."""
     text, at, decoder = content.decode("utf-8", "replace"), 0, json.JSONDecoder()
     while at < len(text):
@@ -248,19 +263,24 @@ def _joined_documents(path: Path, content: bytes) -> Iterator[bytes]:
         try:
             document, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{_name(path)} is not JSON: {error}.") from error
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise InputError(f"{_name(path)} is not JSON: {why}.") from error
         for one in document if isinstance(document, list) else [document]:
-            yield msgspec.json.encode(one)
+            yield _as_json(one)
 
 
-def _yaml_documents(path: Path, content: bytes) -> Iterator[bytes]:
+def _yaml_documents(path: Path, content: bytes) -> Iterator[bytes | Malformed]:
     """Take YAML documents apart, as JSON; without aliases, for a few lines of them can stand for gigabytes."""
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, Loader=yaml.CSafeLoader)):
-            raise InputError(f"{_name(path)} has YAML aliases, which are not read; give what `kubectl get -o yaml` prints.")
+        depth = 0
+        for event in yaml.parse(content, Loader=yaml.CSafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST_YAML:
+                what = "has YAML aliases" if depth <= _DEEPEST_YAML else "is nested too deeply"
+                raise InputError(f"{_name(path)} {what}, which is not read; give what `kubectl get -o yaml` prints.")
         for document in yaml.load_all(content, Loader=yaml.CSafeLoader):
             if isinstance(document, dict):
-                yield msgspec.json.encode(document)
+                yield _as_json(document)
             elif document is not None:
                 raise InputError(
                     f"{_name(path)} is neither JSON nor YAML objects; give watch events or what `kubectl get` prints."
@@ -270,5 +290,16 @@ def _yaml_documents(path: Path, content: bytes) -> Iterator[bytes]:
         raise InputError(f"{_name(path)} is neither JSON nor YAML: {first}.") from error
 
 
+def _as_json(document: object) -> bytes | Malformed:
+    try:
+        return msgspec.json.encode(document)
+    except (ValueError, TypeError, RecursionError, msgspec.MsgspecError):
+        return Malformed("document", "$", "it cannot be said as JSON")
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def _name(path: Path) -> str:
-    return "standard input" if path == STDIN else str(path)
+    return "Standard input" if path == STDIN else str(path)[:_LONGEST_NAME]

@@ -7,6 +7,7 @@ from enum import Enum
 from tracer.lifecycle.judgement import is_final
 from tracer.tekton.event import Event
 from tracer.tekton.meta import Condition
+from tracer.tekton.pipelinerun import RunStatus
 from tracer.tekton.pod import ContainerStatus, Pod
 from tracer.tekton.taskrun import AttemptStatus, StepState, StepTerminated, TaskRun
 from tracer.tekton.times import SECOND_NS, instant_ns
@@ -48,8 +49,13 @@ class Attempt:
     """Its Pods in time. The last one is current, the others are lost; none if no Pod was seen."""
     has_foreign_pod: bool
     """Whether the Pod of that name belongs to another TaskRun, which tells its steps."""
-    stale: dict[str, StepTerminated]
-    """The ends of the attempt before, by container: Tekton does not clear the list of steps."""
+    entries: dict[str, StepState]
+    """The entries of a final attempt's `status.steps` by container, the last of duplicates, a stale one without its state."""
+    completion_ns: int | None
+    """When it was complete, cut to the second; None while it is open.
+
+    Of a deleted one the latest time that its status and its Pod's containers tell: no time of the deletion is trusted.
+    """
 
     @property
     def current(self) -> SeenPod | None:
@@ -71,43 +77,12 @@ class Attempt:
         """Whether it has ended, one way or the other."""
         return self.ending is not Ending.OPEN
 
-    @property
-    def entries(self) -> dict[str, StepState]:
-        """The entries of `status.steps` by container, the last of duplicates, a stale one without its state."""
-        if not self.is_final or self.has_foreign_pod:
-            return {}
-        return {
-            entry.container_name: StepState(entry.name, entry.container) if self._is_stale(entry) else entry
-            for entry in self.status.steps
-        }
-
-    @property
-    def completion_ns(self) -> int | None:
-        """When it was complete, cut to the second; None while it is open.
-
-        Of a deleted one the latest time that its status and its Pod's containers tell: no time of the deletion is trusted.
-        """
-        if self.ending is Ending.OPEN:
-            return None
-        if self.ending is Ending.FINAL and (known := final_completion_ns(self.status)) is not None:
-            return known
-        return max([self.created_ns, *_known_instants(self)])
-
     def is_rewritten(self, entry: StepState) -> bool:
         """Say whether an entry's end was invented: Tekton's `failTaskRun` writes the TaskRun's reason there."""
         how = self.condition
         return (
             entry.terminated is not None and how is not None and how.status == "False" and entry.terminated.reason == how.reason
         )
-
-    def _is_stale(self, entry: StepState) -> bool:
-        before = self.stale.get(entry.container_name)
-        now = entry.terminated
-        if before is None or now is None:
-            return False
-        if before.container_id and now.container_id:
-            return before.container_id == now.container_id
-        return (before.started_at, before.finished_at, before.exit_code) == (now.started_at, now.finished_at, now.exit_code)
 
 
 def attempts_of(
@@ -120,21 +95,25 @@ def attempts_of(
         by_name.setdefault(seen.pod.metadata.name, []).append(seen)
     last = Ending.FINAL if is_final(status.succeeded) else Ending.DELETED if is_gone else Ending.OPEN
     attempts = []
-    stale: dict[str, StepTerminated] = {}
+    before: AttemptStatus | None = None
     for number, one in enumerate((*status.retries_status, status), start=1):
         own = tuple(by_name.get(one.pod_name, ())) if one.pod_name else ()
+        is_foreign = not own and one.pod_name in foreign_pod_names
+        ending = Ending.FINAL if number <= len(status.retries_status) else last
+        entries = {} if ending is Ending.OPEN or is_foreign else _entries(one, before)
         attempts.append(
             Attempt(
                 number=number,
                 status=one,
-                ending=Ending.FINAL if number <= len(status.retries_status) else last,
+                ending=ending,
                 created_ns=task_run.metadata.created_ns,
                 pods=own,
-                has_foreign_pod=not own and one.pod_name in foreign_pod_names,
-                stale=stale,
+                has_foreign_pod=is_foreign,
+                entries=entries,
+                completion_ns=_completion_ns(one, ending, entries, own, task_run.metadata.created_ns),
             )
         )
-        stale = {entry.container_name: entry.terminated for entry in one.steps if entry.terminated is not None}
+        before = one
     return tuple(attempts)
 
 
@@ -163,7 +142,7 @@ def settle_deadline_ns(attempt: Attempt, deleted_ns: int | None) -> int:
     return (ended_ns or 0) + (grace_s + SETTLE_MARGIN_S) * SECOND_NS
 
 
-def final_completion_ns(status: AttemptStatus) -> int | None:
+def final_completion_ns(status: AttemptStatus | RunStatus) -> int | None:
     """Say when a final status was complete: a `CreateContainerConfigError` leaves `completionTime` out for good."""
     completion = instant_ns(status.completion_time)
     if completion is None and status.succeeded is not None:
@@ -204,15 +183,39 @@ def _has_ended(pod: Pod) -> bool:
     return all(step.name in states and states[step.name].state.terminated is not None for step in pod.steps)
 
 
-def _known_instants(attempt: Attempt) -> Iterator[int]:
-    if attempt.start_ns is not None:
-        yield attempt.start_ns
-    for entry in attempt.entries.values():
-        times = [entry.running.started_at] if entry.running is not None else []
-        if entry.terminated is not None:
-            times += [entry.terminated.started_at, entry.terminated.finished_at]
-        yield from (instant for time in times if (instant := instant_ns(time)) is not None)
-    if attempt.current is not None:
-        status = attempt.current.pod.status
-        for container in (*status.init_container_statuses, *status.container_statuses):
-            yield from container_instants(container)
+def _entries(status: AttemptStatus, before: AttemptStatus | None) -> dict[str, StepState]:
+    """Find the entries of an attempt: one that equals that of the attempt before was not cleared, and says nothing."""
+    earlier = {entry.container_name: entry.terminated for entry in before.steps} if before is not None else {}
+    return {
+        entry.container_name: StepState(entry.name, entry.container)
+        if _is_same_end(earlier.get(entry.container_name), entry.terminated)
+        else entry
+        for entry in status.steps
+    }
+
+
+def _is_same_end(before: StepTerminated | None, now: StepTerminated | None) -> bool:
+    if before is None or now is None:
+        return False
+    if before.container_id and now.container_id:
+        return before.container_id == now.container_id
+    return (before.started_at, before.finished_at, before.exit_code) == (now.started_at, now.finished_at, now.exit_code)
+
+
+def _completion_ns(
+    status: AttemptStatus, ending: Ending, entries: dict[str, StepState], pods: tuple[SeenPod, ...], created_ns: int
+) -> int | None:
+    if ending is Ending.OPEN:
+        return None
+    if ending is Ending.FINAL and (known := final_completion_ns(status)) is not None:
+        return known
+    times = [status.start_time]
+    for entry in entries.values():
+        times.append(entry.running.started_at if entry.running is not None else None)
+        times += [entry.terminated.started_at, entry.terminated.finished_at] if entry.terminated is not None else []
+    told = [instant for time in times if (instant := instant_ns(time)) is not None]
+    if pods:
+        containers = pods[-1].pod.status
+        for container in (*containers.init_container_statuses, *containers.container_statuses):
+            told += container_instants(container)
+    return max([created_ns, *told])

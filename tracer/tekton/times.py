@@ -29,7 +29,7 @@ _LATEST_NS = 7_258_118_400 * SECOND_NS  # the year 2200: a later time is a broke
 def instant_ns(time: datetime | None) -> int | None:
     """Turn a time into Unix nanoseconds.
 
-    None stays None, and so becomes a time that is not after 1970 began, or not before 2200: Go writes the year 1 for one never set.
+    None stays None, and so becomes a time before 1970, or after 2200: Go writes the year 1 for one that was never set.
     """
     if time is None:
         return None

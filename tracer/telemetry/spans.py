@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tracer.lifecycle.interval import Interval, clamp, point
 from tracer.lifecycle.judgement import SKIPPED, Judgement
 from tracer.lifecycle.pods import PhaseKind
+from tracer.lifecycle.runs import Close
 from tracer.lifecycle.tasks import AttemptStory
 from tracer.tekton import names, reasons
 from tracer.tekton.pipelinerun import CustomRun, PipelineRun
@@ -40,19 +41,6 @@ from tracer.telemetry.records import (
 )
 
 ACTION = "RUN"
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """How an object is told to its end."""
-
-    judgement: Judgement
-    completion_ns: int | None
-    """None if nothing tells it: then it is the latest time that is known."""
-    reason: str = ""
-    message: str = ""
-    is_partial: bool = False
-    """Whether it was deleted, or told, before it was final."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from tracer.lifecycle.attempts import SeenPod
 from tracer.lifecycle.facts import State, read_steps
 from tracer.tekton import names
 from tracer.tekton.pipelinerun import CustomRun, PipelineRun
+from tracer.tekton.reasons import Result
 from tracer.tekton.taskrun import TaskRun
 from tracer.tekton.times import SECOND_NS, instant_ns
 from tracer.telemetry import attributes as keys
@@ -184,10 +185,6 @@ _KINDS = {
 }
 
 
-# What a step's exit code says already.
-_PLAIN_REASONS = frozenset({"", "Completed", "Error", "Continued"})
-
-
 def _note(span: SpanRecord, exit_code: int | None) -> str:
     """Say in a few words what the result does not."""
     step_class = span.attribute(keys.STEP_CLASS)
@@ -201,12 +198,12 @@ def _note(span: SpanRecord, exit_code: int | None) -> str:
     elif span.slot.kind == "skipped":
         notes.append(f"skipped: {_text(span, keys.REASON)}")
     elif exit_code:
-        said = _text(span, keys.STEP_TERMINATION_REASON) or _text(span, keys.CONTAINER_STATUS_REASON)
-        notes.append(said if said not in _PLAIN_REASONS else f"exit {exit_code}")
+        is_clusters = _text(span, keys.TASK_RUN_RESULT) == Result.ERROR
+        notes.append(_text(span, keys.ERROR_TYPE) if is_clusters else f"exit {exit_code}")
     if span.attribute(keys.STEP_TOLERATED) or span.attribute(keys.TASK_TOLERATED):
         notes.append("tolerated")
     if span.attribute(keys.OBSERVED):
-        notes.append("did not end by itself")
+        notes.append("unfinished")
     retries = span.attribute(keys.RETRIES)
     if isinstance(retries, int):
         notes.append(f"{retries} {'retry' if retries == 1 else 'retries'}")
@@ -217,9 +214,12 @@ def _note(span: SpanRecord, exit_code: int | None) -> str:
 
 
 def _reason(span: SpanRecord) -> str:
+    error_type = _text(span, keys.ERROR_TYPE)
+    if span.slot.kind == "step" and error_type and error_type != "exit_code":
+        return error_type  # what ended it, where its own container knows only that it was killed
     keys_of_reasons = (keys.STEP_TERMINATION_REASON, keys.CONTAINER_STATUS_REASON, keys.REASON, keys.ERROR_TYPE)
     said = next((text for key in keys_of_reasons if (text := _text(span, key))), "")
-    return said or ("deleted, or not waited for" if span.attribute(keys.OBSERVED) else "")
+    return said or ("deleted, or never ended" if span.attribute(keys.OBSERVED) else "")
 
 
 def _text(span: SpanRecord, key: str) -> str:
@@ -339,7 +339,7 @@ def _causes(root: Row, path: tuple[str, ...] = ()) -> Iterator[Cause]:
     blamed = [child for child in _last_attempt(root.children) if _is_to_blame(child, root)]
     below = [cause for child in blamed for cause in _causes(child, here)]
     # A run, an attempt, and a task that only repeats how its step ended, say less than what is below them.
-    below = [cause for cause in below if cause.message != root.message or cause.exit_code is not None]
+    below = [cause for cause in below if not cause.message or cause.message != root.message]
     if not below or (root.kind is RowKind.TASK and not root.message.startswith(_STEP_ENDED)):
         yield Cause(here, root.result, root.reason, root.exit_code, root.message)
     yield from below

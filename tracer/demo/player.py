@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tracer.explain.terminal import print_waterfall, step_line
+from tracer.explain.terminal import print_waterfall, step_line, step_width
 from tracer.explain.waterfall import row_of, waterfalls
 from tracer.kube.recording import find_recording
 from tracer.replay import start_replay
@@ -28,7 +28,7 @@ def play(console: Console, path: Path, speed: float) -> None:
     found = find_recording(path)
     name = found.stem if found.parent.name == "recordings" else found.parent.name or found.stem
     console.print(Text(f"Playing {name}, recorded on a real cluster, at {speed:g} times its speed.", "bold"))
-    console.print(Text(f"{'began at':>9}    {'step':<44} {'took':>8}  result", "bright_black"))
+    console.print(Text(f"{'began at':>9}    {'step':<{step_width(console)}} {'took':>8}  result", "bright_black"))
     replay, told = start_replay(), list[SpanRecord]()
     clock_ns = began_ns = 0  # the moment in the recording that is being played, and that of its first span
     for now_ns, batch in replay.batches(found):

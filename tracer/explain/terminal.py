@@ -23,6 +23,7 @@ _NARROWEST_WITH_BARS = 64
 _LABEL_SHARE, _LABEL_LIMIT = 0.38, 44
 _DURATION_WIDTH = 8
 _NOTE_LIMIT = 32
+_STEP_FACTS_WIDTH = 48  # of the line that tells of one step: its start, its duration, its result
 _FOLD_ABOVE_ROWS = 60  # more do not fit a screen, and most of them say that all went well
 _LEGS_SHOWN = 8
 _SMALL_SHARE = 0.01
@@ -145,6 +146,11 @@ def print_waterfall(console: Console, picture: Waterfall, *, show_all: bool = Fa
         console.print(line_, no_wrap=True, overflow="ignore", crop=False, soft_wrap=True, highlight=False)
 
 
+def step_width(console: Console) -> int:
+    """Say how wide the names of steps are in `step_line`."""
+    return max(12, min(_LABEL_LIMIT, console.width - _STEP_FACTS_WIDTH))
+
+
 def step_line(console: Console, row: Row, since_ns: int) -> Text:
     """Say in one line that a step has ended, with its time since since_ns."""
     glyphs = _ASCII if console.options.ascii_only else _UNICODE
@@ -152,7 +158,7 @@ def step_line(console: Console, row: Row, since_ns: int) -> Text:
     return Text.assemble(
         (f"{duration(began_ns - since_ns):>9}  ", "bright_black"),
         (f"{_mark(row, glyphs)} ", _style(row)),
-        (_fit(printable(row.name), _LABEL_LIMIT, glyphs), "bold"),
+        (_fit(printable(row.name), step_width(console), glyphs), "bold"),
         f" {'' if row.is_point else duration(ended_ns - began_ns):>{_DURATION_WIDTH}}  ",
         (_words(_Line(row, "")), _style(row)),
     )
@@ -286,7 +292,7 @@ def _halves(at_ns: int, picture: Waterfall, width: int) -> int:
 def _axis(picture: Waterfall, layout: _Layout, glyphs: _Glyphs) -> Text:
     """Write the time since the run began above the bars."""
     whole_s = max(1, picture.end_ns - picture.start_ns) / SECOND_NS
-    most = max(1, layout.bar // _CELLS_PER_TICK)
+    most = max(2, round(layout.bar / _CELLS_PER_TICK))
     step = next((one for one in _AXIS_STEPS_S if whole_s / one <= most), _AXIS_STEPS_S[-1])
     cells = [" "] * (layout.bar + _DURATION_WIDTH)
     tick = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.kit import HERE, replay
+from tests.kit import HERE, RECORDINGS, SCENARIOS, replay
 from tracer.demo.player import packaged_recordings
 from tracer.explain.terminal import print_waterfall
 from tracer.explain.waterfall import waterfalls
@@ -120,6 +120,11 @@ def test_what_the_steps_said() -> None:
         told = claims()[row["container"].removeprefix("step-")][2]
         begin, end = (clock(round(row[key] * 100) * 10**7, 2) if key in row else None for key in ("begin", "end"))
         assert told == (f"{begin} to {end}" if end else f"{begin}, then killed" if begin else "never ran")
+
+
+def test_the_number_of_recordings() -> None:
+    """The README counts the recordings that the truth test holds against the steps' own words."""
+    assert f"on {len(RECORDINGS) + len(SCENARIOS)} recordings of a real cluster" in README
 
 
 def test_links_lead_somewhere() -> None:

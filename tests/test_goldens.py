@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tests.kit import GOLDENS, RECORDINGS, SCENARIOS
-from tracer.explain.terminal import print_waterfall
+from tracer.explain.terminal.picture import print_waterfall
 from tracer.explain.waterfall import waterfalls
 from tracer.replay import start_replay
 

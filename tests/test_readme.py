@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.kit import HERE, RECORDINGS, SCENARIOS, replay
 from tracer.demo.player import packaged_recordings
-from tracer.explain.terminal import print_waterfall
+from tracer.explain.terminal.picture import print_waterfall
 from tracer.explain.waterfall import waterfalls
 from tracer.telemetry.records import SpanRecord
 

@@ -19,8 +19,10 @@ from tracer.delivery.readings import Loss
 from tracer.demo.player import packaged_recordings, play
 from tracer.errors import InputError, TracerError
 from tracer.explain.document import document
-from tracer.explain.terminal import PIPE_WIDTH, print_waterfall, printable
-from tracer.explain.waterfall import Waterfall, is_top, waterfalls
+from tracer.explain.rows import is_top
+from tracer.explain.terminal.glyphs import printable
+from tracer.explain.terminal.picture import PIPE_WIDTH, print_waterfall
+from tracer.explain.waterfall import Waterfall, waterfalls
 from tracer.kube.recording import STDIN, Progress, find_recording, size_bytes
 from tracer.replay import Replay, start_replay
 from tracer.telemetry import otlp

@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tracer.explain.terminal import print_waterfall, step_line, step_width
-from tracer.explain.waterfall import row_of, waterfalls
+from tracer.explain.rows import row_of
+from tracer.explain.terminal.picture import print_waterfall, step_line, step_width
+from tracer.explain.waterfall import waterfalls
 from tracer.kube.recording import find_recording
 from tracer.replay import start_replay
 from tracer.tekton.times import SECOND_NS

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tracer.explain.waterfall import Row, Waterfall
+from tracer.explain.rows import Row
+from tracer.explain.waterfall import Waterfall
 from tracer.tekton.times import SECOND_NS
 from tracer.telemetry.records import SpanRecord
 

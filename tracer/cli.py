@@ -221,7 +221,7 @@ def _pictures(one: Replay, path: Path, advance: Progress, spans: _Count) -> Iter
 
 def _print_picture(console: Console, picture: Waterfall, output: str, *, show_all: bool, is_line: bool = False) -> None:
     if output == "json":
-        click.echo(json.dumps(document(picture), indent=None if is_line else 2, ensure_ascii=False))
+        click.echo(json.dumps(document(picture), indent=None if is_line else 2))
         return
     print_waterfall(console, picture, show_all=show_all)
     if is_line:

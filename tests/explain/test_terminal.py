@@ -67,6 +67,16 @@ def success() -> Waterfall:
     return picture
 
 
+def test_names_that_an_ascii_terminal_cannot_show() -> None:
+    """A character that the terminal does not know becomes a question mark."""
+    done: Json = {"startTime": at(1), "completionTime": at(9), "conditions": succeeded("False", "Failed", "zu groß")}
+    run = {**pipeline_run(done), "metadata": meta("prüfen", "r")}
+    (picture,) = waterfalls(drive([(1, Seen(read(run)))]).spans.values())
+    drawn = draw(picture, 90, encoding="ascii")
+    assert "pr?fen" in drawn
+    assert "zu gro?" in drawn
+
+
 def test_ascii_terminals() -> None:
     """A terminal that knows only ASCII gets only ASCII, saying the same."""
     drawn = draw(success(), 100, encoding="ascii")

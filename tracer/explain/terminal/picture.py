@@ -44,6 +44,8 @@ def print_waterfall(console: Console, picture: Waterfall, *, show_all: bool = Fa
     for line_ in out:
         line_.truncate(console.width, overflow="ellipsis" if glyphs is UNICODE else "crop")
         line_.rstrip()
+        if glyphs is ASCII:  # a name may hold what the terminal cannot show
+            line_.plain = line_.plain.encode("ascii", "replace").decode()
         console.print(line_, no_wrap=True, overflow="ignore", crop=False, soft_wrap=True, highlight=False)
 
 

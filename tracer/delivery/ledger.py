@@ -281,7 +281,8 @@ class Ledger:
                     unfinished=unfinished,
                 )
             )
-        return task_run_spans(value, stories, place, close_task_run(value, stories, cell.forced_ns, is_gone=is_gone))
+        close = close_task_run(value, stories, cell.forced_ns, is_gone=is_gone)
+        return task_run_spans(value, stories, place, close, cell.acknowledged)
 
     def _tell_run(
         self, cell: Cell, value: PipelineRun | CustomRun, place: Place, now_ns: int

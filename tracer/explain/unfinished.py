@@ -14,7 +14,7 @@ from tracer.tekton.pipelinerun import CustomRun, PipelineRun
 from tracer.tekton.taskrun import TaskRun
 from tracer.tekton.times import instant_ns
 from tracer.telemetry.ids import span_id
-from tracer.telemetry.places import pipeline_name
+from tracer.telemetry.places import pipeline_name, task_name
 from tracer.telemetry.records import Slot, SpanRecord, first_line
 
 
@@ -32,13 +32,11 @@ def draw_open_row(one: Unended, by_parent: Mapping[bytes, Sequence[SpanRecord]],
         told = [*told, *_open_attempts(value, by_parent)]
         below += _open_steps(value, one.pods, {row.span.slot for row in all_rows(told) if row.span is not None})
     started_ns = instant_ns(value.status.start_time)
-    labels = value.metadata.labels
-    task_name = labels.pipeline_task or labels.task or "task"
     pipeline = pipeline_name(value) if not isinstance(value, CustomRun) else ""
     succeeded = value.status.succeeded
     return Row(
         kind=RowKind.RUN if is_top else RowKind.TASK,
-        name=(f"RUN {pipeline}" if pipeline else "RUN") if is_top else task_name,
+        name=(f"RUN {pipeline}" if pipeline else "RUN") if is_top else task_name(value),
         start_ns=value.metadata.created_ns,
         end_ns=None,
         state=State.RUNNING if started_ns is not None else State.WAITING,

@@ -1,5 +1,6 @@
 """Between which two instants did something happen? Clamping, and the middle of a second. All in Unix nanoseconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tracer.tekton.times import SECOND_NS
@@ -20,7 +21,7 @@ class Interval:
     is_empty: bool = False
     """Whether nothing lay between the two."""
 
-    def raised_to(self, ends: "list[int]") -> "Interval":
+    def raised_to(self, ends: Sequence[int]) -> "Interval":
         """Raise the end to the latest of the given ends; never lower it."""
         return replace(self, end_ns=max([self.end_ns, *ends]))
 

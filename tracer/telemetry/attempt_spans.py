@@ -5,11 +5,10 @@ Must not know: whether something is due, or was sent.
 Source: span-model 2.2, 4, 8.3 to 8.5, 9.1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container
 from dataclasses import dataclass
 
 from tracer.lifecycle.interval import Interval, clamp
-from tracer.lifecycle.judgement import Judgement
 from tracer.lifecycle.pods import Phase, PhaseKind
 from tracer.lifecycle.steps import Step, StepClass
 from tracer.lifecycle.tasks import AttemptStory
@@ -40,8 +39,8 @@ _PHASE_SPANS = {
     PhaseKind.START_CONTAINERS: ("start", "start containers"),
     PhaseKind.LOST_POD: ("lost", "lost pod"),
 }
-# What raises its parent's end. The others end before their parent, or are lossy.
-RAISING_KINDS = frozenset({"step", "init", "start", "lost", "retry"})
+# The phases that raise their parent's end. The others end before their parent, or are lossy.
+_RAISING_PHASES = frozenset({PhaseKind.INIT, PhaseKind.START_CONTAINERS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,46 +63,74 @@ class _About:
     def pod_key(self) -> str:
         return self.pod_uid or f"name:{self.pod_name}"
 
+    def phase_slot(self, phase: Phase) -> Slot:
+        return Slot(_PHASE_SPANS[phase.kind][0], self.uid, self.pod_name, self.pod_uid, phase.container)
 
-def attempt_spans(task_run: TaskRun, story: AttemptStory, inner: Place, task_name: str) -> list[SpanRecord]:
-    """Say an attempt: its children, and of a further attempt that is done the `retry` around them."""
+    def step_slot(self, step: Step) -> Slot:
+        return Slot("step", self.uid, self.pod_name, self.pod_uid, step.container)
+
+
+def attempt_spans(
+    task_run: TaskRun, story: AttemptStory, inner: Place, task_name: str, known: Container[Slot]
+) -> list[SpanRecord]:
+    """Say an attempt: its children, and of a further attempt that is done the `retry` around them; not what is known already."""
     attempt, uid = story.attempt, task_run.metadata.uid
     pod_name = attempt.status.pod_name
     inner_of_attempt = inner if attempt.number == 1 else below(inner, span_id("retry", uid, pod_name), story.start_ns)
     told: list[SpanRecord] = []
     for pod in story.pods:
-        resource = pod_resource(inner, pod.pod, pod_name)
-        about = _About(uid, attempt.number, pod_name, pod.pod, resource, story)
-        if inner.with_phases:
-            told += [_phase_span(about, phase, inner_of_attempt) for phase in pod.phases]
-        told += [_step_span(about, step, inner_of_attempt) for step in pod.steps]
-        if pod.lost is not None:
-            told.append(_phase_span(about, pod.lost, inner_of_attempt))
-    if attempt.number > 1 and story.judgement is not None and pod_name:
-        told.append(_retry_span(task_run, story, story.judgement, inner, told, task_name))
+        about = _About(uid, attempt.number, pod_name, pod.pod, pod_resource(inner, pod.pod, pod_name), story)
+        phases = [*(pod.phases if inner.with_phases else ()), *([pod.lost] if pod.lost is not None else [])]
+        told += [_phase_span(about, phase, inner_of_attempt) for phase in phases if about.phase_slot(phase) not in known]
+        told += [_step_span(about, step, inner_of_attempt) for step in pod.steps if about.step_slot(step) not in known]
+    if is_retry(story):
+        told.append(_retry_span(task_run, story, inner, task_name))
     return told
 
 
-def _retry_span(
-    task_run: TaskRun, story: AttemptStory, judgement: Judgement, inner: Place, children: Sequence[SpanRecord], task_name: str
-) -> SpanRecord:
-    attempt, uid = story.attempt, task_run.metadata.uid
-    pod_name = attempt.status.pod_name
+def is_retry(story: AttemptStory) -> bool:
+    """Say whether an attempt has a span of its own: most tasks are never retried, and the first one has none."""
+    return story.attempt.number > 1 and story.is_done and bool(story.attempt.status.pod_name)
+
+
+def ends_below(story: AttemptStory, inner: Place) -> list[int]:
+    """List the ends that raise the end of the span above: those of an attempt's children, or of the `retry` around them."""
+    if is_retry(story):
+        return [_retry_interval(story, inner).end_ns]
+    return _child_ends(story, inner) if story.attempt.number == 1 else []
+
+
+def _child_ends(story: AttemptStory, inner: Place) -> list[int]:
+    ends = []
+    for pod in story.pods:
+        ends += [step.interval.end_ns for step in pod.steps]
+        if inner.with_phases:
+            ends += [phase.interval.end_ns for phase in pod.phases if phase.kind in _RAISING_PHASES]
+        if pod.lost is not None:
+            ends.append(pod.lost.interval.end_ns)
+    return ends
+
+
+def _retry_interval(story: AttemptStory, inner: Place) -> Interval:
     completion_ns = story.completion_ns if story.completion_ns is not None else story.start_ns
-    own_start_ns = attempt.start_ns if attempt.start_ns is not None else story.start_ns
-    ends = [span.end_ns for span in children if span.slot.kind in RAISING_KINDS]
-    interval = clamp(own_start_ns, completion_ns, inner.floor_ns).raised_to(ends)
+    begin_ns = story.attempt.start_ns if story.attempt.start_ns is not None else story.start_ns
+    return clamp(begin_ns, completion_ns, inner.floor_ns).raised_to(_child_ends(story, inner))
+
+
+def _retry_span(task_run: TaskRun, story: AttemptStory, inner: Place, task_name: str) -> SpanRecord:
+    attempt, uid, judgement = story.attempt, task_run.metadata.uid, story.judgement
+    pod_name, interval = attempt.status.pod_name, _retry_interval(story, inner)
     values: Values = {
         keys.TASK_NAME: task_name,
         keys.TASK_RUN_ID: f"{uid}/{pod_name}",
-        keys.TASK_RUN_RESULT: judgement.result,
-        keys.ERROR_TYPE: judgement.error_type,
+        keys.TASK_RUN_RESULT: judgement.result if judgement is not None else None,
+        keys.ERROR_TYPE: judgement.error_type if judgement is not None else None,
         keys.ATTEMPT: attempt.number,
         keys.REASON: attempt.condition.reason if attempt.condition is not None else None,
         keys.POD_NAME: pod_name,
         keys.OBSERVED: "partial" if story.is_partial else None,
         **adjusted(interval),
-        **raised(interval, completion_ns),
+        **raised(interval, story.completion_ns if story.completion_ns is not None else story.start_ns),
     }
     return make_span(
         inner,
@@ -118,7 +145,7 @@ def _retry_span(
 
 
 def _phase_span(about: _About, phase: Phase, inner: Place) -> SpanRecord:
-    kind, name = _PHASE_SPANS[phase.kind]
+    _, name = _PHASE_SPANS[phase.kind]
     rest = {
         PhaseKind.SCHEDULE: (about.pod_key, str(phase.source)),
         PhaseKind.LOST_POD: (about.pod_uid,),
@@ -144,7 +171,7 @@ def _phase_span(about: _About, phase: Phase, inner: Place) -> SpanRecord:
         events = _disruption_events(phase.disruption.reason, phase.disruption.at_ns, phase.interval) if phase.disruption else ()
     return make_span(
         inner,
-        Slot(kind, about.uid, about.pod_name, about.pod_uid, phase.container),
+        about.phase_slot(phase),
         rest,
         name.format(phase.container),
         phase.interval,
@@ -182,7 +209,7 @@ def _step_span(about: _About, step: Step, inner: Place) -> SpanRecord:
     }
     return make_span(
         inner,
-        Slot("step", about.uid, about.pod_name, about.pod_uid, step.container),
+        about.step_slot(step),
         (about.pod_key, step.container),
         step.name,
         step.interval,

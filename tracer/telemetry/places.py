@@ -197,6 +197,11 @@ def pipeline_name(run: PipelineRun | TaskRun) -> str:
     return label or _ref_name(ref) or _trimmed(meta)
 
 
+def task_name(run: PipelineRun | TaskRun | CustomRun) -> str:
+    """Name a task as its pipeline does."""
+    return run.metadata.labels.pipeline_task or run.metadata.labels.task or "task"
+
+
 def context_of(annotation: str | None) -> TraceContext | None:
     """Read a trace context from an annotation."""
     return parse_context(read_span_context(annotation))

@@ -7,7 +7,7 @@ Source: span-model 3 to 11.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from tracer.lifecycle.interval import Interval, clamp, point
@@ -21,7 +21,7 @@ from tracer.tekton.reasons import Result
 from tracer.tekton.taskrun import TaskRun
 from tracer.tekton.times import Grain, instant_ns
 from tracer.telemetry import attributes as keys
-from tracer.telemetry.attempt_spans import RAISING_KINDS, attempt_spans
+from tracer.telemetry.attempt_spans import attempt_spans, ends_below, is_retry
 from tracer.telemetry.ids import parse_context, span_id
 from tracer.telemetry.phrasing import Values, adjusted, link_to, make_span, raised, within
 from tracer.telemetry.places import (
@@ -31,6 +31,7 @@ from tracer.telemetry.places import (
     own_place,
     pipeline_name,
     start_ns,
+    task_name,
 )
 from tracer.telemetry.records import (
     Slot,
@@ -53,20 +54,18 @@ class Summary:
 
 
 def task_run_spans(
-    task_run: TaskRun, stories: Sequence[AttemptStory], place: Place, close: Close | None
+    task_run: TaskRun, stories: Sequence[AttemptStory], place: Place, close: Close | None, known: Container[Slot] = frozenset()
 ) -> tuple[list[SpanRecord], Summary | None]:
-    """Say a TaskRun: what its stories hold, and with close the span of the task itself, children first."""
+    """Say a TaskRun: what its stories hold, and with close the span of the task itself, children first.
+
+    known: slots of phases and steps that need not be said again.
+    """
     uid = task_run.metadata.uid
     own_kind = "run" if place.is_top else "task"
     begin_ns = start_ns(task_run, place)
     inner = below(place, span_id(own_kind, uid, ""), begin_ns)
-    task_name = pipeline_name(task_run) or task_run.metadata.name if place.is_top else _task_name(task_run)
-    told: list[SpanRecord] = []
-    steps = 0
-    for story in stories:
-        spans = attempt_spans(task_run, story, inner, task_name)
-        told += spans
-        steps += sum(len(pod.steps) for pod in story.pods if pod.lost is None)
+    name = pipeline_name(task_run) or task_run.metadata.name if place.is_top else task_name(task_run)
+    told = [span for story in stories for span in attempt_spans(task_run, story, inner, name, known)]
     first = stories[0] if stories else None
     if (
         place.with_phases
@@ -76,11 +75,12 @@ def task_run_spans(
         told += _queue(task_run, first.attempt.start_ns, inner, is_of_run=place.is_top)
     if close is None:
         return told, None
-    direct = [span for span in told if span.parent_span_id == inner.parent_span_id]
-    ends = [span.end_ns for span in direct if span.slot.kind in RAISING_KINDS]
-    retries = sum(1 for span in told if span.slot.kind == "retry")
-    summary_end, interval, completion_ns = _closed(task_run, begin_ns, place, close, ends)
-    summary = Summary(summary_end, close.judgement.result, 1 + retries + steps)
+    ends = [end_ns for story in stories for end_ns in ends_below(story, inner)]
+    steps = sum(len(pod.steps) for story in stories for pod in story.pods if pod.lost is None)
+    retries = sum(is_retry(story) for story in stories)
+    completion_ns = _completion_ns(task_run, begin_ns, close, ends)
+    interval = _raised_interval(task_run, completion_ns, place, ends)
+    summary = Summary(interval.end_ns, close.judgement.result, 1 + retries + steps)
     values: Values = {
         keys.TASK_REF: task_run.metadata.labels.task
         or (task_run.spec.task_ref.name if task_run.spec.task_ref is not None else None),
@@ -104,15 +104,14 @@ def pipeline_run_spans(
     own = place if place.is_top else below(own_place(run, place), span_id("task", meta.uid, ""), start_ns(run, place))
     begin_ns = start_ns(run, place)
     inner = below(own, span_id("run", meta.uid, ""), begin_ns)
-    known = [begin_ns, instant_ns(run.status.start_time) or 0, *(child.end_ns for child in children)]
-    completion_ns = close.completion_ns if close.completion_ns is not None else max(known)
+    ends = [child.end_ns for child in children]
+    completion_ns = _completion_ns(run, begin_ns, close, ends)
     told = _queue(run, instant_ns(run.status.start_time), inner, is_of_run=True) if own.with_phases else []
     skipped = [_skipped_span(run, name, reason, completion_ns, inner) for name, reason in _skipped_tasks(run).items()]
     told += skipped
-    ends = [*(child.end_ns for child in children), *(span.end_ns for span in skipped)]
-    end_ns, interval, _ = _closed(run, begin_ns, place, close, ends)
+    interval = _raised_interval(run, completion_ns, place, [*ends, *(span.end_ns for span in skipped)])
     declared = 1 + len(skipped) + sum(child.spans_declared for child in children)
-    summary = Summary(end_ns, close.judgement.result, declared)
+    summary = Summary(interval.end_ns, close.judgement.result, declared)
     results = Counter([*(child.result for child in children), *(SKIPPED.result for _ in skipped)])
     closing = _closing_values(run, interval, close, completion_ns)
     values: Values = {
@@ -124,31 +123,34 @@ def pipeline_run_spans(
     told.append(_run_span(run, own, interval, values, close, _run_events(close.reason, completion_ns, interval)))
     if not place.is_top:
         told.append(_task_span(run, place, interval, dict(closing), close))
-        return told, Summary(end_ns, close.judgement.result, declared + 1)
+        return told, Summary(interval.end_ns, close.judgement.result, declared + 1)
     return told, summary
 
 
 def custom_run_spans(run: CustomRun, place: Place, children: Sequence[Summary], close: Close) -> tuple[list[SpanRecord], Summary]:
     """Say a CustomRun that is told to its end: its task span."""
-    begin_ns = start_ns(run, place)
-    end_ns, interval, completion_ns = _closed(run, begin_ns, place, close, [child.end_ns for child in children])
+    ends = [child.end_ns for child in children]
+    completion_ns = _completion_ns(run, start_ns(run, place), close, ends)
+    interval = _raised_interval(run, completion_ns, place, ends)
     values: Values = {
         keys.TASK_REF: run.metadata.labels.task,
         keys.RETRIES: len(run.status.retries_status) or None,
         **_closing_values(run, interval, close, completion_ns),
     }
-    summary = Summary(end_ns, close.judgement.result, 1 + sum(child.spans_declared for child in children))
+    summary = Summary(interval.end_ns, close.judgement.result, 1 + sum(child.spans_declared for child in children))
     return [_task_span(run, place, interval, values, close)], summary
 
 
-def _closed(
-    run: PipelineRun | TaskRun | CustomRun, begin_ns: int, place: Place, close: Close, ends: Sequence[int]
-) -> tuple[int, Interval, int]:
-    """Find the interval of an object that is told to its end: end, interval, completion."""
-    known = [begin_ns, instant_ns(run.status.start_time) or 0, *ends]
-    completion_ns = close.completion_ns if close.completion_ns is not None else max(known)
-    interval = clamp(run.metadata.created_ns, completion_ns, place.floor_ns).raised_to(list(ends))
-    return interval.end_ns, interval, completion_ns
+def _completion_ns(run: PipelineRun | TaskRun | CustomRun, begin_ns: int, close: Close, ends: Sequence[int]) -> int:
+    """Say when an object was complete: as it says itself, else the latest time that is known."""
+    if close.completion_ns is not None:
+        return close.completion_ns
+    return max([begin_ns, instant_ns(run.status.start_time) or 0, *ends])
+
+
+def _raised_interval(run: PipelineRun | TaskRun | CustomRun, completion_ns: int, place: Place, ends: Sequence[int]) -> Interval:
+    """Find the interval of an object, its end raised to those below it."""
+    return clamp(run.metadata.created_ns, completion_ns, place.floor_ns).raised_to(ends)
 
 
 def _run_span(
@@ -180,7 +182,7 @@ def _task_span(
     run: PipelineRun | TaskRun | CustomRun, place: Place, interval: Interval, values: Values, close: Close
 ) -> SpanRecord:
     meta = run.metadata
-    name = _task_name(run)
+    name = task_name(run)
     context = context_of(meta.annotations.task_run_context) if isinstance(run, TaskRun) else None
     is_callers = (
         context is not None
@@ -268,10 +270,6 @@ def _run_events(reason: str, completion_ns: int, interval: Interval) -> tuple[Sp
     if name is None:
         return ()
     return (SpanEvent(name, within(completion_ns, interval), attributes({keys.REASON: reason})),)
-
-
-def _task_name(run: PipelineRun | TaskRun | CustomRun) -> str:
-    return run.metadata.labels.pipeline_task or run.metadata.labels.task or "task"
 
 
 def _matrix_index(task_run: TaskRun, place: Place) -> int | None:

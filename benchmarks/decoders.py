@@ -14,6 +14,7 @@ from time import perf_counter
 
 import msgspec
 
+from tracer.kube.recording import decode_watch_event
 from tracer.tekton.decode import decode
 
 LINES = 4_000
@@ -32,17 +33,12 @@ class Rate:
     seconds: float
 
 
-class _WatchEvent(msgspec.Struct):
-    """The envelope of a line, as `tracer.kube.recording` reads it."""
-
-    type: str
-    object: msgspec.Raw
-    at: float | None = None
-
-
 def _ours() -> Decoder:
-    envelope = msgspec.json.Decoder(_WatchEvent)
-    return lambda line: decode(envelope.decode(line).object)
+    def decode_line(line: bytes) -> object:
+        event = decode_watch_event(line)
+        return event if isinstance(event, str) else decode(event.object)
+
+    return decode_line
 
 
 def _json() -> Decoder:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tracer.delivery.ledger import END_OF_TIME_NS, Ledger
 from tracer.kube.recording import Fact, read_recording
-from tracer.replay import start_replay
+from tracer.replay import Replay
 from tracer.tekton.decode import Malformed, Object, Unread, decode
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Observation, Seen, Synced
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 def replay(path: Path) -> list[SpanRecord]:
     """Give the spans of a recording's file, in the order in which they became due."""
-    return [span for _, batch in start_replay().batches(path) for span in batch]
+    return [span for _, batch in Replay().batches(path) for span in batch]
 
 
 def facts(path: Path) -> list[Timed]:

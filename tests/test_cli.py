@@ -126,7 +126,7 @@ def test_standard_input() -> None:
     done = tracer("replay", "--dry-run", "-o", "otlp", "-", stdin=text)
     assert json.loads(done.stdout) == json.loads(tracer("replay", "--dry-run", "-o", "otlp", TIMEOUT).stdout)
     assert tracer("explain", "-f", "-", stdin="").stderr == (
-        "tracer: Standard input is empty; record something first, or give what `kubectl get -o json` prints.\n"
+        "tracer: Standard input is empty; give watch events, or what `kubectl get -o json` prints.\n"
     )
 
 

@@ -9,12 +9,12 @@ from rich.console import Console
 from tests.kit import GOLDENS, RECORDINGS, SCENARIOS
 from tracer.explain.terminal.picture import print_waterfall
 from tracer.explain.waterfall import waterfalls
-from tracer.replay import start_replay
+from tracer.replay import Replay
 
 
 def picture(path: Path) -> str:
     """Draw all runs of a recording, without colour."""
-    one = start_replay()
+    one = Replay()
     spans = [span for _, batch in one.batches(path) for span in batch]
     out = io.StringIO()
     console = Console(file=out, width=110)

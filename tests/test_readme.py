@@ -4,13 +4,11 @@ import io
 import json
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from tests.kit import HERE, RECORDINGS, SCENARIOS, replay
-from tracer.demo.player import packaged_recordings
 from tracer.explain.terminal.picture import print_waterfall
 from tracer.explain.waterfall import waterfalls
 from tracer.telemetry.records import SpanRecord
@@ -137,8 +135,3 @@ def test_links_lead_somewhere() -> None:
     )
     assert rooms
     assert [room for room in rooms if not (ROOT / "tracer" / room).exists()] == []
-
-
-def test_the_demos_help_names_what_is_packaged() -> None:
-    """The packaged recordings are a choice of the real ones."""
-    assert set(packaged_recordings()) <= {path.name for path in Path(HERE / "recordings").iterdir()}

@@ -4,6 +4,7 @@ import difflib
 import errno
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from rich import progress
 from rich.console import Console
 
 from tracer import __version__
+from tracer.delivery.ledger import Ledger
 from tracer.delivery.readings import Loss
 from tracer.demo.player import packaged_recordings, play
 from tracer.errors import InputError, TracerError
@@ -24,7 +26,7 @@ from tracer.explain.terminal.glyphs import printable
 from tracer.explain.terminal.picture import PIPE_WIDTH, print_waterfall
 from tracer.explain.waterfall import Waterfall, waterfalls
 from tracer.kube.recording import STDIN, Progress, find_recording, size_bytes
-from tracer.replay import Replay, start_replay
+from tracer.replay import Replay
 from tracer.telemetry import otlp
 from tracer.telemetry.places import SpanSettings
 from tracer.telemetry.records import SpanRecord
@@ -79,7 +81,7 @@ def replay(paths: tuple[str, ...], output: str, *, dry_run: bool, show_all: bool
     if not dry_run:
         raise InputError("This version cannot send spans yet; add --dry-run to print them.")
     console = _console()
-    replays = [(path, start_replay()) for path in (find_recording(Path(path)) for path in paths)]
+    replays = [(path, Replay()) for path in (find_recording(Path(path)) for path in paths)]
     spans = _Count()
     with _progress([path for path, _ in replays]) as advance:
         if output == "otlp":
@@ -107,7 +109,7 @@ def explain(run: str | None, path: str | None, output: str, *, last: bool, show_
     if run is not None and last:
         raise InputError("RUN and --last exclude each other; give one of them.")
     # People may look at a run that its caller did not sample; it is not sent all the same.
-    one, spans, told = start_replay(SpanSettings(honour_sampled_flag=False)), _Count(), list[SpanRecord]()
+    one, spans, told = Replay(Ledger(SpanSettings(honour_sampled_flag=False))), _Count(), list[SpanRecord]()
     found = find_recording(Path(path))
     with _progress([found]) as advance:
         for _, batch in one.batches(found, advance):
@@ -181,8 +183,8 @@ def _fail(sentence: str, code: int) -> None:
 
 def _console() -> Console:
     console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in console._environ:  # noqa: SLF001 - rich has no public way to ask
-        console.width = PIPE_WIDTH
+    if not console.is_terminal:  # COLUMNS says how wide a pipe is, or nothing does
+        console.width = shutil.get_terminal_size((PIPE_WIDTH, 0)).columns
     return console
 
 
@@ -314,7 +316,7 @@ def _report(replays: list[Replay], spans: _Count, *, is_summary: bool) -> None:
             out.write(f"tracer: line {one.half_line} is cut off and was left out; the recording may still be written.\n")
         for (kind, where), count in sorted(one.malformed.items()):
             out.write(f"tracer: {count} malformed {kind} left out, at {where}.\n")
-        for loss, count in sorted(one.losses.items()):
+        for loss, count in sorted(one.ledger.losses.items()):
             if count:
                 out.write(f"tracer: {count} {_LOSSES[loss]}.\n")
     if is_summary:
@@ -330,5 +332,6 @@ def _demo_path(recording: str | None) -> Path:
     if "/" in recording or Path(recording).exists():
         return find_recording(Path(recording))
     near = difflib.get_close_matches(recording, packaged, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise InputError(f"There is no packaged recording {recording}; {hint}There are {_some(list(packaged))}.")
+    hint = f"did you mean {near[0]}? The others are" if near else "there are"
+    others = [name for name in packaged if name not in near]
+    raise InputError(f"There is no packaged recording {recording}; {hint} {_some(others)}.")

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracer.delivery.ledger import END_OF_TIME_NS, Ledger
-from tracer.delivery.readings import Loss
 from tracer.kube.recording import Fact, HalfLine, Progress, read_recording
 from tracer.tekton.decode import Malformed, Unread
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Synced
-from tracer.telemetry.places import DEFAULT_SETTINGS, SpanSettings
 from tracer.telemetry.records import SpanRecord
 
 
@@ -22,18 +20,13 @@ from tracer.telemetry.records import SpanRecord
 class Replay:
     """One recording on its way through the ledger, with the books of what could not be read."""
 
-    ledger: Ledger
+    ledger: Ledger = field(default_factory=Ledger)
     malformed: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How many objects of a kind failed at a path."""
     half_line: int | None = None
     """The number of the last line, if that was cut off."""
     until_ns: int = 0
     """When the last line arrived; 0 if no line says."""
-
-    @property
-    def losses(self) -> Counter[Loss]:
-        """What was left out on purpose."""
-        return self.ledger.losses
 
     def batches(self, path: Path, progress: Progress = lambda _: None) -> Iterator[tuple[int, list[SpanRecord]]]:
         """Give the spans as they become due, each batch with its time in the recording.
@@ -65,8 +58,3 @@ class Replay:
                 spans = self.ledger.spans(uid, now_ns)
                 yield now_ns, spans
                 self.ledger.acknowledge(uid, [span.slot for span in spans], now_ns)
-
-
-def start_replay(settings: SpanSettings = DEFAULT_SETTINGS) -> Replay:
-    """Begin with an empty ledger."""
-    return Replay(Ledger(settings))

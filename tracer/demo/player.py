@@ -11,7 +11,7 @@ from tracer.explain.rows import row_of
 from tracer.explain.terminal.picture import print_waterfall, step_line, step_width
 from tracer.explain.waterfall import waterfalls
 from tracer.kube.recording import find_recording
-from tracer.replay import start_replay
+from tracer.replay import Replay
 from tracer.tekton.times import SECOND_NS
 from tracer.telemetry.records import SpanRecord
 
@@ -30,7 +30,7 @@ def play(console: Console, path: Path, speed: float) -> None:
     name = found.stem if found.parent.name == "recordings" else found.parent.name or found.stem
     console.print(Text(f"Playing {name}, recorded on a real cluster, at {speed:g} times its speed.", "bold"))
     console.print(Text(f"{'began at':>9}    {'step':<{step_width(console)}} {'took':>8}  result", "bright_black"))
-    replay, told = start_replay(), list[SpanRecord]()
+    replay, told = Replay(), list[SpanRecord]()
     clock_ns = began_ns = 0  # the moment in the recording that is being played, and that of its first span
     for now_ns, batch in replay.batches(found):
         began_ns = began_ns or min(span.start_ns for span in batch)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tracer.explain.rows import Row, RowKind
+from tracer.tekton.reasons import Result
 from tracer.telemetry import attributes as keys
 
 
@@ -34,7 +35,7 @@ class Leg:
 
 def find_causes(root: Row, path: tuple[str, ...] = ()) -> Iterator[Cause]:
     """Find what made a run end as it did: of everything that ended badly the lowest rows, in the order of the picture."""
-    if root.result in {"success", "skip", ""} and root.kind is not RowKind.PHASE:
+    if root.result in {Result.SUCCESS, Result.SKIP, ""} and root.kind is not RowKind.PHASE:
         return
     here = path if root.kind is RowKind.RUN and not path else (*path, root.name)
     blamed = [child for child in _last_attempt(root.children) if _is_to_blame(child, root)]
@@ -58,7 +59,7 @@ def _last_attempt(children: Sequence[Row]) -> Sequence[Row]:
 def _is_to_blame(child: Row, parent: Row) -> bool:
     if child.span is not None and (child.span.attribute(keys.STEP_TOLERATED) or child.span.attribute(keys.TASK_TOLERATED)):
         return False
-    return child.is_error or (child.result == "cancellation" and parent.result == "cancellation")
+    return child.is_error or (child.result == parent.result == Result.CANCELLATION)
 
 
 def critical_path(root: Row, until_ns: int, path: tuple[str, ...] = ()) -> tuple[Leg, ...]:

@@ -3,11 +3,13 @@
 Must not know: the terminal, colours, widths, the present time.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tracer.lifecycle.facts import State
+from tracer.lifecycle.steps import StepClass
+from tracer.tekton import reasons
 from tracer.tekton.reasons import Result
 from tracer.telemetry import attributes as keys
 from tracer.telemetry.records import AttributeValue, SpanRecord
@@ -102,11 +104,11 @@ def _note(span: SpanRecord, exit_code: int | None) -> str:
     """Say in a few words what the result does not."""
     step_class = span.attribute(keys.STEP_CLASS)
     notes = []
-    if step_class == "never_ran":
+    if step_class == StepClass.NEVER_RAN:
         notes.append("never ran")
-    elif step_class == "cut_off":
+    elif step_class == StepClass.CUT_OFF:
         notes.append("cut off")
-    elif step_class == "skipped":
+    elif step_class == StepClass.SKIPPED:
         notes.append("skipped by its when" if exit_code == 0 else "skipped")
     elif span.slot.kind == "skipped":
         notes.append(f"skipped: {attribute_text(span, keys.REASON)}")
@@ -128,7 +130,7 @@ def _note(span: SpanRecord, exit_code: int | None) -> str:
 
 def _reason(span: SpanRecord) -> str:
     error_type = attribute_text(span, keys.ERROR_TYPE)
-    if span.slot.kind == "step" and error_type and error_type != "exit_code":
+    if span.slot.kind == "step" and error_type and error_type != reasons.EXIT_CODE:
         return error_type  # what ended it, where its own container knows only that it was killed
     keys_of_reasons = (keys.STEP_TERMINATION_REASON, keys.CONTAINER_STATUS_REASON, keys.REASON, keys.ERROR_TYPE)
     said = next((text for key in keys_of_reasons if (text := attribute_text(span, key))), "")
@@ -150,9 +152,3 @@ def place_in_time(row: Row) -> tuple[int, int, int]:
 
 
 _ORDER = ("queue", "create", "schedule", "init", "pull", "start", "step")
-
-
-def all_rows(rows: Iterable[Row]) -> Iterator[Row]:
-    """Give rows and all below them."""
-    for row in rows:
-        yield from row.walk()

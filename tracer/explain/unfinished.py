@@ -6,7 +6,7 @@ Must not know: the terminal, colours, widths, the present time.
 from collections.abc import Iterator, Mapping, Sequence
 
 from tracer.delivery.ledger import Unended
-from tracer.explain.rows import Row, RowKind, all_rows, draw_row, place_in_time
+from tracer.explain.rows import Row, RowKind, draw_row, place_in_time
 from tracer.lifecycle.attempts import SeenPod
 from tracer.lifecycle.facts import State, read_steps
 from tracer.tekton import names
@@ -29,8 +29,9 @@ def draw_open_row(one: Unended, by_parent: Mapping[bytes, Sequence[SpanRecord]],
     told = [draw_row(span, by_parent) for span in by_parent.get(_own_id(value, is_top=is_top), ())]
     below = [draw_open_row(child, by_parent, is_top=False) for child in one.children]
     if isinstance(value, TaskRun):
-        told = [*told, *_open_attempts(value, by_parent)]
-        below += _open_steps(value, one.pods, {row.span.slot for row in all_rows(told) if row.span is not None})
+        told += _open_attempts(value, by_parent, {row.span.span_id for row in told if row.span is not None})
+        slots = {row.span.slot for top in told for row in top.walk() if row.span is not None}
+        below += _open_steps(value, one.pods, slots)
     started_ns = instant_ns(value.status.start_time)
     pipeline = pipeline_name(value) if not isinstance(value, CustomRun) else ""
     succeeded = value.status.succeeded
@@ -46,14 +47,12 @@ def draw_open_row(one: Unended, by_parent: Mapping[bytes, Sequence[SpanRecord]],
     )
 
 
-def _open_attempts(value: TaskRun, by_parent: Mapping[bytes, Sequence[SpanRecord]]) -> Iterator[Row]:
-    """Draw what was told below a retry that itself goes on."""
-    told_retries = {span.span_id for span in by_parent.get(_own_id(value, is_top=False), ()) if span.slot.kind == "retry"}
-    told_retries |= {span.span_id for span in by_parent.get(_own_id(value, is_top=True), ()) if span.slot.kind == "retry"}
+def _open_attempts(value: TaskRun, by_parent: Mapping[bytes, Sequence[SpanRecord]], told: set[bytes]) -> Iterator[Row]:
+    """Draw what was told below a retry that itself goes on. told: the ids of the retries that were told."""
     for attempt in (*value.status.retries_status[1:], value.status):
         id_ = span_id("retry", value.metadata.uid, attempt.pod_name)
-        if id_ not in told_retries and id_ in by_parent:
-            yield from (draw_row(span, by_parent) for span in by_parent[id_])
+        if id_ not in told:
+            yield from (draw_row(span, by_parent) for span in by_parent.get(id_, ()))
 
 
 def _open_steps(value: TaskRun, pods: Sequence[SeenPod], told: set[Slot]) -> Iterator[Row]:

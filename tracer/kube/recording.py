@@ -53,7 +53,9 @@ class HalfLine:
 Reading = Fact | Malformed | Unread | HalfLine
 
 
-class _WatchEvent(msgspec.Struct):
+class WatchEvent(msgspec.Struct):
+    """The envelope of a watch event; its object is decoded by itself, so that a malformed one costs nothing else."""
+
     type: str
     object: msgspec.Raw
     at: float | None = None
@@ -64,7 +66,7 @@ class _List(msgspec.Struct):
     kind: str = ""
 
 
-_WATCH_EVENT = msgspec.json.Decoder(_WatchEvent)
+_WATCH_EVENT = msgspec.json.Decoder(WatchEvent)
 _LIST = msgspec.json.Decoder(_List)
 _BY_KIND = msgspec.json.Decoder(dict[str, _List])
 _ANY = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -87,9 +89,7 @@ def find_recording(path: Path) -> Path:
     except (OSError, ValueError) as error:
         raise InputError(f"{_name(path)} cannot be read: {_reason(error)}.") from error
     if is_folder and found is None:
-        raise InputError(
-            f"{path} holds neither {WATCH_FILE} nor {OBJECTS_FILE}; give a folder that `tracer record` wrote, or a file."
-        )
+        raise InputError(f"{path} holds neither {WATCH_FILE} nor {OBJECTS_FILE}; give a folder with one of them, or a file.")
     return found or path
 
 
@@ -110,10 +110,10 @@ def read_recording(path: Path, progress: Progress = lambda _: None) -> Iterator[
         while first and not first.strip():
             first, number = file.readline(_FIRST_LINE_LIMIT_BYTES), number + 1
         if not first:
-            raise InputError(f"{_name(path)} is empty; record something first, or give what `kubectl get -o json` prints.")
+            raise InputError(f"{_name(path)} is empty; give watch events, or what `kubectl get -o json` prints.")
         if first.startswith(_GZIP):
             raise InputError(f"{_name(path)} is compressed; unpack it first, for example with `gunzip -c`.")
-        if path.suffix == ".jsonl" or not isinstance(_watch_event(first), str):
+        if path.suffix == ".jsonl" or not isinstance(decode_watch_event(first), str):
             yield from _read_lines(path, first, number, file, progress)
         else:
             rest = file.read()
@@ -157,7 +157,7 @@ def _read_lines(path: Path, first: bytes, number: int, file: IO[bytes], progress
     while line:
         progress(len(line))
         if line.strip():
-            event = _watch_event(line)
+            event = decode_watch_event(line)
             if not isinstance(event, str):
                 is_any_good = True
                 yield from _read_event(event)
@@ -172,7 +172,7 @@ def _read_lines(path: Path, first: bytes, number: int, file: IO[bytes], progress
         raise InputError(f"{_name(path)} is not a recording: line {begun_at} is no watch event ({why}).")
 
 
-def _watch_event(line: bytes) -> _WatchEvent | str:
+def decode_watch_event(line: bytes) -> WatchEvent | str:
     """Read one line; text says why it is no watch event."""
     try:
         return _WATCH_EVENT.decode(line)
@@ -182,7 +182,7 @@ def _watch_event(line: bytes) -> _WatchEvent | str:
         return "it is not JSON"
 
 
-def _read_event(event: _WatchEvent) -> Iterator[Reading]:
+def _read_event(event: WatchEvent) -> Iterator[Reading]:
     if event.type not in {"ADDED", "MODIFIED", "DELETED"}:
         yield Unread(event.type)
         return

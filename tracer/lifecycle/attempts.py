@@ -47,8 +47,6 @@ class Attempt:
     """When the TaskRun was created."""
     pods: tuple[SeenPod, ...]
     """Its Pods in time. The last one is current, the others are lost; none if no Pod was seen."""
-    has_foreign_pod: bool
-    """Whether the Pod of that name belongs to another TaskRun, which tells its steps."""
     entries: dict[str, StepState]
     """The entries of a final attempt's `status.steps` by container, the last of duplicates, a stale one without its state."""
     completion_ns: int | None
@@ -108,7 +106,6 @@ def attempts_of(
                 ending=ending,
                 created_ns=task_run.metadata.created_ns,
                 pods=own,
-                has_foreign_pod=is_foreign,
                 entries=entries,
                 completion_ns=_completion_ns(one, ending, entries, own, task_run.metadata.created_ns),
             )

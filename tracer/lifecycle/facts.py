@@ -178,9 +178,9 @@ def pod_step_facts(pod: Pod, entries: dict[str, StepState], attempt: Attempt | N
 
 
 def is_gate_open(attempt: Attempt, seen: SeenPod | None, all_facts: list[StepFacts]) -> bool:
-    """Say whether the first step was let go: Tekton annotates the Pod as ready once all its containers are up."""
+    """Say whether the first step was let go; without its Pod, an invented start says that it was not."""
     if seen is not None:
-        return seen.pod.metadata.annotations.ready == names.READY or not seen.pod.has_ready_gate
+        return seen.pod.is_gate_open
     return not any(_has_filler_start(facts.entry, attempt) for facts in all_facts)
 
 
@@ -201,7 +201,7 @@ def first_step_start_ns(pod: Pod) -> int | None:
 def read_steps(pod: Pod) -> tuple[StepReading, ...]:
     """Say where each step of a Pod stands: one whose container runs waits until the steps before it have passed."""
     readings = []
-    may_run = not pod.has_ready_gate or pod.metadata.annotations.ready == names.READY
+    may_run = pod.is_gate_open
     began = [instant for status in pod.status.container_statuses for instant in started_ns(status)]
     since_ns = max(began, default=None)
     for facts in pod_step_facts(pod, {}, None):

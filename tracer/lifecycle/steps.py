@@ -245,10 +245,10 @@ def _judge_end(
         (step_class is StepClass.CUT_OFF or _was_ended_by_attempt(facts, attempt), replace(of_attempt, is_tolerated=False)),
         (facts.is_oom_killed, Judgement(Result.ERROR, reasons.OOM_KILLED)),
         (facts.said == reasons.TIMEOUT_EXCEEDED, Judgement(Result.TIMEOUT, reasons.TIMEOUT_EXCEEDED)),
-        (facts.is_continued, Judgement(Result.FAILURE, "exit_code", is_tolerated=True)),
+        (facts.is_continued, Judgement(Result.FAILURE, reasons.EXIT_CODE, is_tolerated=True)),
         (disruption is not None, Judgement(Result.ERROR, disruption.reason if disruption is not None else None)),
         (facts.reason in reasons.LOST_CONTAINER_REASONS, Judgement(Result.ERROR, facts.reason)),
-        (bool(facts.exit_code), Judgement(Result.FAILURE, "exit_code")),
+        (bool(facts.exit_code), Judgement(Result.FAILURE, reasons.EXIT_CODE)),
     )
     return next((judgement for holds, judgement in rows if holds), Judgement(Result.SUCCESS))
 

@@ -98,7 +98,7 @@ def tell_attempt(
     )
 
 
-def judge_attempt(attempt: Attempt, status_message: str) -> Judgement:
+def _judge_attempt(attempt: Attempt, status_message: str) -> Judgement:
     """Judge a final attempt by its own condition."""
     if attempt.condition is None:
         return DELETED
@@ -107,7 +107,7 @@ def judge_attempt(attempt: Attempt, status_message: str) -> Judgement:
 
 
 def _tell_done(attempt: Attempt, start_ns: int, status_message: str, lost: list[PodStory]) -> AttemptStory:
-    judgement = judge_attempt(attempt, status_message)
+    judgement = _judge_attempt(attempt, status_message)
     steps = judge_steps(attempt, judgement, start_ns)
     judgement = _blame_disruption(attempt, judgement, steps)
     current = attempt.current

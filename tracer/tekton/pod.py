@@ -152,6 +152,11 @@ class Pod(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return {status.name: status for status in self.status.container_statuses}
 
     @property
+    def is_gate_open(self) -> bool:
+        """Whether the first step was let go: Tekton annotates the Pod as ready once all its containers are up."""
+        return self.metadata.annotations.ready == names.READY or not self.has_ready_gate
+
+    @property
     def has_ready_gate(self) -> bool:
         """Whether the first step waits until Tekton annotates the Pod as ready."""
         return any(

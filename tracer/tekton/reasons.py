@@ -51,6 +51,9 @@ TIMEOUT_EXCEEDED = "TimeoutExceeded"
 OOM_KILLED = "OOMKilled"
 LOST_CONTAINER_REASONS = frozenset({"ContainerStatusUnknown", "ContainerCannotRun", "StartError"})
 
+EXIT_CODE = "exit_code"
+"""The class of an error that a step's own command made."""
+
 # A command that exits with 2 leaves a termination message; the entrypoint killed while it waited leaves none.
 EXIT_CODE_KILLED_WAITING = 2
 

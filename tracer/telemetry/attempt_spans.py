@@ -18,18 +18,8 @@ from tracer.tekton.times import rfc3339
 from tracer.telemetry import attributes as keys
 from tracer.telemetry.ids import span_id
 from tracer.telemetry.phrasing import Values, adjusted, make_span, raised, within
-from tracer.telemetry.places import (
-    Place,
-    below,
-    pod_resource,
-)
-from tracer.telemetry.records import (
-    Attributes,
-    Slot,
-    SpanEvent,
-    SpanRecord,
-    attributes,
-)
+from tracer.telemetry.places import Place, below, pod_resource
+from tracer.telemetry.records import Attributes, Slot, SpanEvent, SpanRecord, attributes
 
 _PHASE_SPANS = {
     PhaseKind.CREATE_POD: ("create", "create pod"),

@@ -11,9 +11,7 @@ from tracer.lifecycle.judgement import Judgement
 from tracer.tekton.times import SECOND_NS, rfc3339
 from tracer.telemetry import attributes as keys
 from tracer.telemetry.ids import TraceContext, span_id
-from tracer.telemetry.places import (
-    Place,
-)
+from tracer.telemetry.places import Place
 from tracer.telemetry.records import (
     Attributes,
     AttributeValue,

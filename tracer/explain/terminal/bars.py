@@ -12,6 +12,7 @@ from rich.text import Text
 from tracer.explain.rows import Row, RowKind
 from tracer.explain.terminal.glyphs import MINUTE_S, Glyphs, duration, fit, mark_of, printable, style_of
 from tracer.explain.waterfall import Waterfall
+from tracer.tekton.reasons import Result
 from tracer.tekton.times import SECOND_NS
 
 _LABEL_SHARE, LABEL_LIMIT = 0.38, 44
@@ -58,7 +59,7 @@ def _below(row: Row, guides: str, glyphs: Glyphs, *, fold: bool) -> Iterator[Lin
 
 
 def _went_well(row: Row) -> bool:
-    return row.kind is RowKind.TASK and row.result == "success" and not any(below.is_error for below in row.walk())
+    return row.kind is RowKind.TASK and row.result == Result.SUCCESS and not any(below.is_error for below in row.walk())
 
 
 def find_layout(width: int, lines: list[Line]) -> Layout:

@@ -41,12 +41,12 @@ def print_waterfall(console: Console, picture: Waterfall, *, show_all: bool = Fa
         out += [Text(), *say_why(picture, glyphs, console.width)]
     if picture.critical_path and not picture.root.is_point:
         out += [Text(), *say_where(picture, glyphs, console.width)]
-    for line_ in out:
-        line_.truncate(console.width, overflow="ellipsis" if glyphs is UNICODE else "crop")
-        line_.rstrip()
+    for text in out:
+        text.truncate(console.width, overflow="ellipsis" if glyphs is UNICODE else "crop")
+        text.rstrip()
         if glyphs is ASCII:  # a name may hold what the terminal cannot show
-            line_.plain = line_.plain.encode("ascii", "replace").decode()
-        console.print(line_, no_wrap=True, overflow="ignore", crop=False, soft_wrap=True, highlight=False)
+            text.plain = text.plain.encode("ascii", "replace").decode()
+        console.print(text, no_wrap=True, overflow="ignore", crop=False, soft_wrap=True, highlight=False)
 
 
 def step_width(console: Console) -> int:

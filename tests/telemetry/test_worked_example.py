@@ -23,21 +23,14 @@ def event(name: str, pod_uid: str, reason: str, path: str = "", **times: object)
     } | times
 
 
-def prepared(began: float, finished: float) -> Json:
-    """Make the init container `prepare`, which ended well."""
+def prepared(began: float, finished: float, scheduled: float = 99) -> Json:
+    """Make what a Pod says of its init container `prepare`, which ended well, and of when it was scheduled."""
+    condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(scheduled)}
+    states = [{"name": "prepare", "state": ended(0, finished, began=began)}]
     return {
         "spec": {"initContainers": [{"name": "prepare"}]},
-        "status": {"initContainerStatuses": [{"name": "prepare", "state": ended(0, finished, began=began)}]},
+        "status": {"initContainerStatuses": states, "conditions": [condition]},
     }
-
-
-def with_steps(made: Json, prepare: Json, scheduled: float | None = None) -> Json:
-    """Add the init container, and the condition PodScheduled, to a Pod."""
-    made["spec"]["initContainers"] = prepare["spec"]["initContainers"]
-    made["status"]["initContainerStatuses"] = prepare["status"]["initContainerStatuses"]
-    when = at(scheduled if scheduled is not None else 99)
-    made["status"]["conditions"] = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": when}]
-    return made
 
 
 @pytest.fixture(name="spans", scope="module")
@@ -74,6 +67,7 @@ def spans_fixture() -> dict[tuple[str, str, str], SpanRecord]:
         "ci-x-build-pod",
         created=1,
         owner=of_build,
+        **prepared(2, 3),
     )
     pod_2 = pod(
         {
@@ -85,11 +79,11 @@ def spans_fixture() -> dict[tuple[str, str, str], SpanRecord]:
         "ci-x-build-pod-retry1",
         created=22,
         owner=of_build,
+        **prepared(23, 24, scheduled=23),
     )
-    pod_3 = pod({"apply": ended(0, 54, message(47.018))}, POD_3, "ci-x-deploy-pod", created=42, owner=of_deploy)
-    with_steps(pod_1, prepared(2, 3))
-    with_steps(pod_2, prepared(23, 24), scheduled=23)
-    with_steps(pod_3, prepared(43, 44))
+    pod_3 = pod(
+        {"apply": ended(0, 54, message(47.018))}, POD_3, "ci-x-deploy-pod", created=42, owner=of_deploy, **prepared(43, 44)
+    )
     pulling, pulled = f"{at_ns(3.31):x}", f"{at_ns(7.951):x}"
     events = [
         event("scheduled-1", POD_1, "Scheduled", eventTime="2026-08-20T10:00:01.662000Z", firstTimestamp=None),

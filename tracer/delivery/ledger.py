@@ -125,7 +125,7 @@ class Ledger:
             return
         else:
             inner = self._inner(cell)
-        self.losses[Loss.LATE_READING] += cell.is_late(value)
+        self.losses[Loss.LATE_READING] += cell.note_late(value)
         cell.read(value, now_ns, is_gone=is_gone)
         if self._inner(cell) != inner:
             self._look_below(cell)

@@ -129,9 +129,13 @@ class Cell:
             self.acknowledged |= {slot, slot.without_pod_uid}
         self.open_slots = self.open_slots - self.acknowledged
 
-    def is_late(self, value: Run) -> bool:
-        """Say whether a reading tells something new of what was already told to its end; each is late once."""
-        if self.summary is None or value.status in {self.value.status, self.late.status if self.late is not None else None}:
+    def note_late(self, value: Run) -> bool:
+        """Note a reading that tells something new of what was already told to its end; False for any other."""
+        if (
+            self.summary is None
+            or value.status == self.value.status
+            or (self.late is not None and value.status == self.late.status)
+        ):
             return False
         self.late = value
         return True

@@ -147,7 +147,7 @@ def final_completion_ns(status: AttemptStatus | RunStatus) -> int | None:
     return completion
 
 
-def container_instants(status: ContainerStatus) -> Iterator[int]:
+def _container_instants(status: ContainerStatus) -> Iterator[int]:
     """Give the start and the end of a container, as far as they are known."""
     state = status.state
     times = []
@@ -214,5 +214,5 @@ def _completion_ns(
     if pods:
         containers = pods[-1].pod.status
         for container in (*containers.init_container_statuses, *containers.container_statuses):
-            told += container_instants(container)
+            told += _container_instants(container)
     return max([created_ns, *told])

@@ -268,6 +268,19 @@ def test_nothing_is_told_at_once_from_a_pod_on_its_way_out(on_its_way_out: Json)
     assert not [slot for slot in told.spans if slot.kind == "step"]
 
 
+def test_what_waits_for_its_run_is_told_when_that_begins() -> None:
+    """Nothing is told below a run that has no start: Tekton may still fill in its trace. Its start alone brings it out."""
+    ledger = Ledger()
+    told = Told({}, [], ledger)
+    for value in (pipeline_run({}), task_run(OPEN, owner=owner("PipelineRun", RUN_UID), created=1), BUILD):
+        ledger.observe(Seen(read(value)), at_ns(10))
+    drain(told, at_ns(20))
+    assert told.spans == {}
+    ledger.observe(Seen(read(pipeline_run())), at_ns(20))
+    drain(told, at_ns(20))
+    assert [slot.name for slot in told.spans if slot.kind == "step"] == ["step-compile"]
+
+
 def test_a_start_that_tekton_may_still_move_is_waited_for() -> None:
     """Tekton writes a start twice within a second: nothing rests on it before it has stood for 2 s."""
     ledger = Ledger()
@@ -440,8 +453,17 @@ def test_what_was_told_whole_is_forgotten_and_not_told_again() -> None:
     assert held(ledger)
     drain(told, at_ns(40) + REMEMBERED_NS)
     assert held(ledger) == {}
-    for value in (task_run({**final, "completionTime": at(31)}), done):
+    about = {"kind": "Pod", "uid": POD_UID}
+    late = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "e", "uid": "e"},
+        "involvedObject": about,
+        "reason": "Pulled",
+    }
+    for value in (task_run({**final, "completionTime": at(31)}), done, late):
         ledger.observe(Seen(read(value)), at_ns(200))
+    assert ledger.losses[Loss.LATE_EVENT] == 1
     drain(told, at_ns(2000))
     assert (len(told.spans), told.again, held(ledger)) == (count, [], {})
     ledger.observe(Gone(read(task_run(final))), at_ns(2001))

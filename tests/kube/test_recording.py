@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.kit import RECORDINGS, pipeline_run, pod, replay, task_run
 from tracer.demo.player import packaged_recordings
 from tracer.errors import InputError
-from tracer.kube.recording import Fact, HalfLine, Reading, find_recording, read_recording, write_recording
+from tracer.kube.recording import Fact, HalfLine, Reading, find_recording, read_recording, size_bytes, write_recording
 from tracer.tekton.decode import Malformed, Unread
 
 SUCCESS = next(path for path in RECORDINGS if path.name == "success")
@@ -74,6 +74,14 @@ def test_half_a_last_line_is_known_as_such(tmp_path: Path) -> None:
     assert readings[-1] == HalfLine(2)
     assert isinstance(readings[0], Fact)
     assert readings[0].at_ns == 1_500_000_000
+
+
+@pytest.mark.parametrize("name", ["watch.jsonl", "objects.json"])
+def test_progress_adds_up(name: str) -> None:
+    """What is told of the progress adds up to the file's size."""
+    told: list[int] = []
+    list(read_recording(SUCCESS / name, told.append))
+    assert sum(told) == (SUCCESS / name).stat().st_size == size_bytes(SUCCESS / name)
 
 
 def test_a_bad_line_costs_only_itself(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 import io
 import json
 import re
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -118,6 +121,22 @@ def test_what_the_steps_said() -> None:
         told = claims()[row["container"].removeprefix("step-")][2]
         begin, end = (clock(round(row[key] * 100) * 10**7, 2) if key in row else None for key in ("begin", "end"))
         assert told == (f"{begin} to {end}" if end else f"{begin}, then killed" if begin else "never ran")
+
+
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if "tracer " in line
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_commands_do_something(line: str) -> None:
+    """Every command that the README shows runs; a list from a cluster is taken from a recording."""
+    source, _, command = line.rpartition("| ")
+    listed = (HERE / "recordings" / "success" / "objects.json").read_text() if "kubectl get" in source else ""
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command or line)], cwd=ROOT, input=listed, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, bool(done.stdout), "Traceback" in done.stderr) == (0, True, False), done.stderr
 
 
 def test_the_number_of_recordings() -> None:

@@ -1,0 +1,15 @@
+"""How long between tries? The one door to tenacity."""
+
+from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
+
+_FULL_JITTER = wait_random_exponential(multiplier=1, max=30)
+
+
+def full_jitter_s(failures: int) -> float:
+    """Choose a wait after so many failures in a row: up to 1 s after the first, twice that with each one more, never over 30 s.
+
+    It is chosen at random from zero on, so that many who lost the same backend do not come back at the same moment.
+    """
+    state = RetryCallState(AsyncRetrying(), None, (), {})
+    state.attempt_number = failures
+    return _FULL_JITTER(state)

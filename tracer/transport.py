@@ -1,0 +1,299 @@
+"""The outgoing door to HTTP: connections, certificates, headers from a file, proxies, time-outs.
+
+Keeps: one request is one try, with one deadline for all of it; no redirect is followed; no more than 1 MiB of an answer is held;
+files are read again when they change, and a connection lives no longer than 5 minutes, so that addresses are looked up again.
+Must not know: what is sent, and what an answer means.
+"""
+
+import asyncio
+import os
+import re
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # typeshed leaves it out
+
+import aiohttp
+
+from tracer import __version__
+from tracer.clock import Clock
+from tracer.errors import InputError
+
+MOST_ANSWER_BYTES = 1 << 20  # an OTLP answer has at most a sentence
+CONNECTION_AGE_S = 300.0
+_HEADERS_FILE_BYTES = 1 << 20
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # 5.5
+_OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "connection"})
+_AUTOMATIC_GZIP_OR_ZLIB = 47
+
+
+class Reason(StrEnum):
+    """Why there is no answer."""
+
+    UNREACHABLE = "unreachable"
+    """Nothing was sent: no address, no route, nobody listens."""
+    LOST = "lost"
+    """The connection broke; what was sent may have arrived."""
+    SLOW = "slow"
+    """The time was over; what was sent may have arrived."""
+    UNUSABLE = "unusable"
+    """Another try would end the same: no trust, no TLS, no HTTP, a proxy that refuses, a file that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """A try that came to nothing."""
+
+    reason: Reason
+    why: str
+    """A clause that says what the address did, such as `cannot be reached: Connection refused`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the other side said."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Found by names in any case."""
+    body: bytes
+    """Unpacked; the first 1 MiB of it."""
+    is_whole: bool
+    """False if there was more of it, or if it was packed in a way that is not understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransportSettings:
+    """Files, and the way out. Empty means: not used."""
+
+    ca_file: str = ""
+    """Certificates to trust instead of the system's, PEM."""
+    cert_file: str = ""
+    """The client's certificate, PEM."""
+    key_file: str = ""
+    """Its key, PEM; empty if it stands in cert_file."""
+    headers_file: str = ""
+    """Headers of every request, one `Name: value` a line."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """More headers, which those of the file replace."""
+    proxy: str = ""
+
+
+@dataclass(slots=True)
+class _Pool:
+    """Connections that were opened with the same files."""
+
+    session: aiohttp.ClientSession
+    headers: dict[str, str]
+    files: tuple[object, ...]
+    opened_s: float
+    users: int = 0
+
+
+class Transport:
+    """Sends requests. Open it with `async with`."""
+
+    def __init__(self, settings: TransportSettings, clock: Clock) -> None:
+        """Prepare; nothing is read or opened before the first request."""
+        self._settings = settings
+        self._clock = clock
+        self._pool: _Pool | None = None
+
+    async def __aenter__(self) -> Self:
+        """Nothing to do yet: connections open with the first request."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the connections."""
+        if self._pool is not None:
+            await self._pool.session.close()
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer | NoAnswer:
+        """Send one request and read its answer to the end, all of it within timeout_s. Raises nothing that the network does."""
+        try:
+            async with asyncio.timeout(timeout_s), self._connections() as pool:
+                sent = {**pool.headers, **headers}
+                proxy = self._settings.proxy or None
+                async with pool.session.post(url, data=body, headers=sent, proxy=proxy, allow_redirects=False) as response:
+                    content, is_whole = await _read(response)
+                    return Answer(response.status, response.headers, content, is_whole)
+        except TimeoutError:
+            return NoAnswer(Reason.SLOW, f"did not answer within {timeout_s:g} s")
+        except InputError as error:
+            return NoAnswer(Reason.UNUSABLE, f"was not asked: {str(error).rstrip('.')}")
+        except (aiohttp.ClientError, OSError) as error:
+            return _no_answer(error)
+        except ValueError as error:
+            return NoAnswer(Reason.UNUSABLE, f"is no address that can be asked: {error}")
+
+    @asynccontextmanager
+    async def _connections(self) -> AsyncIterator[_Pool]:
+        """Lend connections that are young enough and were opened with the files as they are now."""
+        files, now_s, pool = _stamps(self._settings), self._clock.now_s(), self._pool
+        if pool is None or pool.files != files or now_s - pool.opened_s > CONNECTION_AGE_S:
+            headers = read_headers(self._settings)
+            connector = aiohttp.TCPConnector(ssl=tls_context(self._settings))
+            session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+                auto_decompress=False,
+                headers={"User-Agent": f"tekton-tracer/{__version__}", "Accept-Encoding": "identity"},
+            )
+            self._pool, retired = _Pool(session, headers, files, now_s), pool
+            if retired is not None and not retired.users:
+                await retired.session.close()
+            pool = self._pool
+        pool.users += 1
+        try:
+            yield pool
+        finally:
+            pool.users -= 1
+            if pool is not self._pool and not pool.users:
+                await pool.session.close()
+
+
+def tls_context(settings: TransportSettings) -> ssl.SSLContext:
+    """Build what TLS needs. Raises InputError if a file cannot be used; nothing of it is shown."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The CA file {settings.ca_file} {_fault(error, 'PEM certificates')}.") from error
+    if settings.cert_file:
+        files = " and ".join(filter(None, (settings.cert_file, settings.key_file)))
+        try:
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(settings.cert_file, settings.key_file or None, password="")
+        except (OSError, ValueError) as error:
+            raise InputError(f"The client certificate in {files} {_fault(error, 'a PEM certificate and its key')}.") from error
+    return context
+
+
+def read_headers(settings: TransportSettings) -> dict[str, str]:
+    """Read the headers file. Raises InputError that names file and line, and never a value: it is a secret."""
+    headers = dict(settings.headers)
+    if not settings.headers_file:
+        return headers
+    path = Path(settings.headers_file)
+    try:
+        with path.open("rb") as file:
+            lines = file.read(_HEADERS_FILE_BYTES).decode().splitlines()
+    except OSError as error:
+        raise InputError(f"The headers file {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InputError(f"The headers file {path} is not text in UTF-8.") from error
+    known = {name.lower(): name for name in headers}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not colon or (fault := header_fault(name, value)):
+            raise InputError(
+                f"Line {number} of the headers file {path} is {fault if colon else 'no header'}; expected `Name: value`."
+            )
+        headers.pop(known.get(name.lower(), ""), None)
+        headers[name] = value
+    return headers
+
+
+def header_fault(name: str, value: str) -> str:
+    """Say what is wrong with a header, without its value, which may be a secret; empty if it can be sent."""
+    if not _HEADER_NAME.fullmatch(name):
+        return "something that is no header's name"
+    if name.lower() in _OWN_HEADERS:
+        return f"the header {name}, which is not to be set"
+    return "" if _HEADER_VALUE.fullmatch(value) else f"the header {name} with a value that no header can have"
+
+
+def is_direct(url: str, no_proxy: str) -> bool:
+    """Say whether a URL is reached without a proxy, by a list such as `NO_PROXY` holds."""
+    return bool(proxy_bypass_environment(urlsplit(url).netloc, {"no": no_proxy}))
+
+
+def without_credentials(url: str) -> str:
+    """Hide what stands before the host of a URL."""
+    return re.sub(r"//[^/?#]*@", "//(hidden)@", url)
+
+
+def _fault(error: Exception, expected: str) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"cannot be used ({error.reason or 'not PEM'}); expected {expected}"
+    return f"cannot be read: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
+
+
+def _stamps(settings: TransportSettings) -> tuple[object, ...]:
+    """Say which files there are now; when one changes, so does this."""
+    return tuple(
+        _stamp(path) for path in (settings.ca_file, settings.cert_file, settings.key_file, settings.headers_file) if path
+    )
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """Read an answer to its end, at most 1 MiB as it comes and as much unpacked: a few bytes of gzip can stand for gigabytes."""
+    packing = response.headers.get("Content-Encoding", "identity").strip().lower()
+    unpacker = zlib.decompressobj(_AUTOMATIC_GZIP_OR_ZLIB) if packing in {"gzip", "x-gzip", "deflate"} else None
+    received, body = 0, bytearray()
+    async for chunk in response.content.iter_any():
+        received += len(chunk)
+        try:
+            body += chunk if unpacker is None else unpacker.decompress(chunk, MOST_ANSWER_BYTES + 1 - len(body))
+        except zlib.error:
+            return b"", False
+        if max(received, len(body)) > MOST_ANSWER_BYTES:
+            return bytes(body[:MOST_ANSWER_BYTES]), False
+    is_understood = packing == "identity" if unpacker is None else unpacker.eof or not received
+    return bytes(body), is_understood
+
+
+def _no_answer(error: Exception) -> NoAnswer:
+    """Say what a failure of the network means."""
+    tls = _tls_error(error)
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            reason = Reason.UNREACHABLE if error.status in {408, 429, 500, 502, 503, 504} else Reason.UNUSABLE
+            return NoAnswer(reason, f"cannot be reached through the proxy: it answered {error.status}")
+        case aiohttp.ClientProxyConnectionError():
+            return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: the proxy is not there ({_strerror(error)})")
+        case aiohttp.ClientConnectorDNSError():
+            return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: the name {error.host} is not known")
+        case _ if isinstance(tls, ssl.SSLCertVerificationError):
+            return NoAnswer(Reason.UNUSABLE, f"is not trusted: {tls.verify_message}; see otlp.ca_file")
+        case _ if tls is not None and tls.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}:
+            return NoAnswer(Reason.UNUSABLE, "does not speak TLS; is it http:// instead of https://?")
+        case _ if tls is not None:
+            said = (tls.reason or "no reason given").replace("_", " ").lower()
+            return NoAnswer(Reason.UNUSABLE, f"refuses TLS ({said}); see otlp.ca_file, otlp.cert_file and otlp.key_file")
+        case aiohttp.ClientConnectorError():
+            return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: {_strerror(error)}")
+        case aiohttp.ClientResponseError():
+            return NoAnswer(Reason.UNUSABLE, "does not speak HTTP/1.1; is it the port for gRPC (4317) instead of HTTP (4318)?")
+        case _:
+            return NoAnswer(Reason.LOST, "broke off before it had answered")
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """Find what TLS said among an error and its causes."""
+    while error is not None and (isinstance(error, aiohttp.ClientError) or not isinstance(error, ssl.SSLError)):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _strerror(error: OSError) -> str:
+    """Say it as the system does, for asyncio puts addresses into it."""
+    return os.strerror(error.errno) if error.errno else error.strerror or type(error).__name__

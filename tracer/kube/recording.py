@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
-import yaml
 
+from tracer.documents import yaml_documents
 from tracer.errors import InputError
 from tracer.tekton.decode import Malformed, Object, Unread, decode, encode
 from tracer.tekton.event import Event
@@ -26,7 +26,6 @@ WATCH_FILE, OBJECTS_FILE = "watch.jsonl", "objects.json"
 STDIN = Path("-")
 _FIRST_LINE_LIMIT_BYTES = 64 << 20  # a watch event is one object, and no object is larger than a request to etcd by far
 _LONGEST_RECORDING_S = 1e10
-_DEEPEST_YAML = 100  # Kubernetes' objects have about 15 levels; the loader recurses
 _LONGEST_NAME = 200
 _GZIP = b"\x1f\x8b"
 
@@ -270,24 +269,17 @@ def _joined_documents(path: Path, content: bytes) -> Iterator[bytes | Malformed]
 
 
 def _yaml_documents(path: Path, content: bytes) -> Iterator[bytes | Malformed]:
-    """Take YAML documents apart, as JSON; without aliases, for a few lines of them can stand for gigabytes."""
+    """Take YAML documents apart, as JSON."""
     try:
-        depth = 0
-        for event in yaml.parse(content, Loader=yaml.CSafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST_YAML:
-                what = "has YAML aliases" if depth <= _DEEPEST_YAML else "is nested too deeply"
-                raise InputError(f"{_name(path)} {what}, which is not read; give what `kubectl get -o yaml` prints.")
-        for document in yaml.load_all(content, Loader=yaml.CSafeLoader):
+        for document in yaml_documents(content):
             if isinstance(document, dict):
                 yield _as_json(document)
             elif document is not None:
                 raise InputError(
                     f"{_name(path)} is neither JSON nor YAML objects; give watch events or what `kubectl get` prints."
                 )
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{_name(path)} is neither JSON nor YAML: {first}.") from error
+    except ValueError as error:
+        raise InputError(f"{_name(path)} {error}; give watch events or what `kubectl get` prints.") from error
 
 
 def _as_json(document: object) -> bytes | Malformed:

@@ -1,0 +1,26 @@
+"""The one door to YAML: text to plain values, safely.
+
+Keeps: no aliases, for a few lines of them can stand for gigabytes; no depth that a recursive loader cannot bear.
+"""
+
+from collections.abc import Iterator
+
+import yaml
+
+_DEEPEST = 100  # Kubernetes' objects have about 15 levels
+
+
+def yaml_documents(content: bytes) -> Iterator[object]:
+    """Give the documents of a YAML text, as dicts, lists and scalars. Raises ValueError with a clause that says what is wrong."""
+    try:
+        depth = 0
+        for event in yaml.parse(content, Loader=yaml.CSafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("has YAML aliases, which are not read")  # noqa: TRY004 - the promise is one kind of error
+            if depth > _DEEPEST:
+                raise ValueError("is nested too deeply")
+        yield from yaml.load_all(content, Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, RecursionError, TypeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"is neither JSON nor YAML: {first}") from error

@@ -63,8 +63,8 @@ def the_end() -> Iterator[Timed]:
 
 def drain(told: Told, now_ns: int) -> None:
     """Take and acknowledge what is due."""
-    while uids := told.ledger.due(now_ns):
-        for uid in uids:
+    while dues := told.ledger.due(now_ns):
+        for uid, _, _ in dues:
             spans = told.ledger.spans(uid, now_ns)
             told.again += [span for span in spans if span.slot in told.spans]
             told.spans |= {span.slot: span for span in spans}

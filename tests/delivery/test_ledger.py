@@ -142,7 +142,7 @@ def test_everything_due_ends_acknowledged(name: str, seed: int) -> None:
     waiting: dict[str, None] = {}
 
     def send(now_ns: int) -> None:
-        waiting.update(dict.fromkeys(ledger.due(now_ns)))
+        waiting.update(dict.fromkeys(due.uid for due in ledger.due(now_ns)))
         for uid in list(waiting):
             spans = ledger.spans(uid, now_ns)
             for span in spans:
@@ -537,7 +537,7 @@ def test_frozen_means_frozen() -> None:
     for value in (run, custom, task, BUILD):
         ledger.observe(Seen(read(value)), at_ns(20))
     later_ns = at_ns(20) + 2 * CHILDREN_WAIT_NS
-    uids = ledger.due(later_ns)
+    uids = [due.uid for due in ledger.due(later_ns)]
     assert set(uids) == {RUN_UID, "c", TASK_UID}
     before = {one: ledger.spans(one, later_ns) for one in uids}
     other = task_run(OPEN, uid="other", created=4)

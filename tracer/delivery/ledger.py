@@ -11,6 +11,7 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tracer.delivery.readings import Cell, Loss, Readings, Run
 from tracer.lifecycle.attempts import Attempt, SeenPod, attempts_of, is_pod_settled, settle_deadline_ns
@@ -55,6 +56,15 @@ class Unended:
     place: Place | None
     pods: tuple[SeenPod, ...]
     children: tuple["Unended", ...]
+
+
+class Due(NamedTuple):
+    """An object of which something is due."""
+
+    uid: str
+    namespace: str
+    spans: int
+    """How many."""
 
 
 class Ledger:
@@ -141,8 +151,8 @@ class Ledger:
 
     # ------------------------------------------------------------ what is due
 
-    def due(self, now_ns: int) -> list[str]:
-        """List UIDs of which something is due that was not listed before, children before their parents.
+    def due(self, now_ns: int) -> list[Due]:
+        """List objects of which something is due that was not listed before, children before their parents.
 
         At most about 256 at once, so that their spans can be held until they are asked for; ask again until there are none.
         """
@@ -165,7 +175,8 @@ class Ledger:
                 self._fresh[uid] = spans
         self._sweep(now_ns)
         self._fresh = {uid: spans for uid, spans in self._fresh.items() if spans}
-        return sorted(self._fresh, key=lambda uid: -sum(1 for _ in self._readings.above(cells[uid])))
+        deepest_first = sorted(self._fresh, key=lambda uid: -sum(1 for _ in self._readings.above(cells[uid])))
+        return [Due(uid, cells[uid].value.metadata.namespace, len(self._fresh[uid])) for uid in deepest_first]
 
     def spans(self, uid: str, now_ns: int) -> list[SpanRecord]:
         """Build the spans of an object that are due and not acknowledged, children before their parents."""

@@ -6,10 +6,16 @@ Source: opentelemetry-proto trace/v1/trace.proto, and the OTLP specification for
 
 import base64
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import json_format
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
@@ -56,6 +62,34 @@ def to_json(request: ExportTraceServiceRequest) -> dict[str, Any]:
                         if key in holder:
                             holder[key] = base64.b64decode(holder[key]).hex()
     return said
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a backend confirmed."""
+
+    rejected_spans: int
+    message: str
+
+
+def read_response(body: bytes) -> Response | None:
+    """Read the answer to a request that was taken; None if it is none, or says what cannot be."""
+    try:
+        partial = ExportTraceServiceResponse.FromString(body).partial_success
+    except DecodeError:
+        return None
+    return Response(partial.rejected_spans, partial.error_message) if partial.rejected_spans >= 0 else None
+
+
+def read_status_message(body: bytes) -> str:
+    """Read the message of the `google.rpc.Status` that answers a request that was not taken; empty if there is none.
+
+    Its code and message have the numbers and types of ExportTracePartialSuccess's two fields, so no further package is needed.
+    """
+    try:
+        return ExportTracePartialSuccess.FromString(body).error_message
+    except DecodeError:
+        return ""
 
 
 def _span(record: SpanRecord) -> Span:

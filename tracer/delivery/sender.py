@@ -1,0 +1,121 @@
+"""The task that sends to one backend: take, send, do what the policy says, report what is acknowledged.
+
+Keeps: a backend that fails is left alone for a while, and then tried with one request; only its answer settles a span.
+Must not know: what a span means, how it is encoded, how long is long.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+from tracer.backoff import full_jitter_s
+from tracer.clock import Clock
+from tracer.delivery.outbox import Outbox, Request
+from tracer.delivery.outcome import Backend, Delivered, Outcome, Partly
+from tracer.delivery.policy import Action, Pace, is_failure, judge, wait_s
+from tracer.telemetry.records import Slot
+
+Acknowledge = Callable[[str, list[Slot]], None]
+"""Told which slots of an object need not be sent any more: delivered, or rejected for good."""
+MOST_REASONS = 100  # different ones that are kept, for a backend may say another one each time
+OTHER_REASONS = "other reasons"
+
+
+class Sender:
+    """Sends what an outbox holds."""
+
+    def __init__(self, backend: Backend, outbox: Outbox, acknowledge: Acknowledge, clock: Clock) -> None:
+        """Prepare; nothing is sent before `run`."""
+        self.trouble: Outcome | None = None
+        """The last failure; None when the last request was answered."""
+        self.rejections: Counter[str] = Counter()
+        """How many spans were rejected, by what the backend said."""
+        self.warnings: Counter[str] = Counter()
+        """What the backend had to say about requests that it took."""
+        self.requests = 0
+        """How many were sent, repeats too."""
+        self.answered_s = clock.now_s()
+        """When the last answer came."""
+        self._backend = backend
+        self._outbox = outbox
+        self._acknowledge = acknowledge
+        self._clock = clock
+        self._pace = Pace()
+        self._answers = 0
+        self._under_way = 0
+        self._quiet_until_s = 0.0
+        self._changed = asyncio.Event()
+        self._tried = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._changed.clear()
+                while (pause_s := self._quiet_until_s - self._clock.now_s()) > 0:
+                    await self._clock.sleep(pause_s)
+                while self._may_send() and (request := self._outbox.next_request(self._pace.most_spans)) is not None:
+                    self._under_way += 1
+                    tasks.create_task(self._try(request), name="request")
+                await self._changed.wait()
+
+    def wake(self) -> None:
+        """Look at the outbox again."""
+        self._changed.set()
+
+    async def next_try(self) -> None:
+        """Wait until the next request was answered or has failed."""
+        async with self._tried:
+            await self._tried.wait()
+
+    def _may_send(self) -> bool:
+        return self._under_way < self._pace.in_flight and self._quiet_until_s <= self._clock.now_s()
+
+    async def _try(self, request: Request) -> None:
+        """Send a request once, and do what follows."""
+        pace = self._pace
+        self.requests += 1
+        request.tries += 1
+        outcome = await self._backend.send(request.body, pace.try_timeout_s)
+        self._under_way -= 1
+        if request.answers_before is None:
+            request.answers_before = self._answers
+        verdict = judge(outcome, len(request.spans), request.tries, others_pass=self._answers > request.answers_before)
+        match verdict.action:
+            case Action.SETTLE:
+                self._note(outcome, verdict.rejected)
+                for uid, slots in self._outbox.settle(request, verdict.rejected).items():
+                    self._acknowledge(uid, slots)
+            case Action.HALVE:
+                self._outbox.halve(request)
+            case Action.HOLD:
+                self._outbox.hold(request)
+        if is_failure(outcome, verdict):
+            self._fail(outcome, pace)
+        else:
+            self._pace = self._pace.after_answer()
+            self.trouble = None
+        self._changed.set()
+        async with self._tried:
+            self._tried.notify_all()
+
+    def _note(self, outcome: Outcome, rejected: int) -> None:
+        self.answered_s = self._clock.now_s()
+        if isinstance(outcome, Delivered | Partly):
+            self._answers += 1
+        if not isinstance(outcome, Delivered):
+            _count(self.rejections, outcome.why, rejected)
+        elif outcome.warning:
+            _count(self.warnings, outcome.warning, 1)
+
+    def _fail(self, outcome: Outcome, pace: Pace) -> None:
+        self.trouble = outcome
+        # Requests that were under way together fail together: that is one failure, not four.
+        if pace.failures == self._pace.failures:
+            self._pace = self._pace.after_failure(outcome)
+        pause_s = wait_s(outcome, full_jitter_s(self._pace.failures))
+        self._quiet_until_s = max(self._quiet_until_s, self._clock.now_s() + pause_s)
+
+
+def _count(counter: Counter[str], text: str, count: int) -> None:
+    counter[text if text in counter or len(counter) < MOST_REASONS else OTHER_REASONS] += count

@@ -8,6 +8,12 @@ class TracerError(Exception):
 
 
 class InputError(TracerError):
-    """A flag, a file or a name that cannot be used."""
+    """A flag, a setting, a file or a name that cannot be used."""
 
     exit_code = 2
+
+
+class BackendError(TracerError):
+    """The backend cannot be reached, or refuses."""
+
+    exit_code = 5

@@ -1,0 +1,248 @@
+"""What is configured, and where does each value come from?
+
+Keeps: a flag goes before the environment, the environment before the file, the file before the default; nothing unknown and no
+bad value is passed over in silence; what is secret is never shown.
+Must not know: how flags, environment and file are read.
+Source: design 4, operations 8; OpenTelemetry's environment variables for OTLP exporters.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, get_origin
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from tracer.config import ENVIRONMENT_PREFIX, KEYS, OTLP_VARIABLE, TRACES_PATH, TRACES_VARIABLE, Config, Key
+from tracer.documents import yaml_documents
+from tracer.errors import InputError
+from tracer.telemetry.places import SpanSettings
+from tracer.transport import TransportSettings, header_fault, is_direct, without_credentials
+
+CONFIG_VARIABLE = "TRACER_CONFIG"
+# Kubernetes writes such variables into every Pod for a Service that is called `tracer` or `tracer-...`.
+_SERVICE_VARIABLE = re.compile(r"TRACER_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
+_PROTOCOL = "http/protobuf"
+_FIXED = {f"{TRACES_VARIABLE}PROTOCOL": _PROTOCOL, f"{OTLP_VARIABLE}PROTOCOL": _PROTOCOL, "OTEL_TRACES_EXPORTER": "otlp"}
+_PROXIES = {"http": ("HTTP_PROXY", "http_proxy"), "https": ("HTTPS_PROXY", "https_proxy")}
+_HEADERS, _TRY_TIMEOUT, _PROXY = "headers", "time for a try", "proxy"
+_LONGEST_TRY_MS = 60_000
+_LONGEST_NUMBER = 18
+_SHOWN_CHARACTERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was configured, and by what."""
+
+    config: Config
+    sources: Mapping[str, str]
+    """By key; what is not there has its default."""
+    headers: tuple[tuple[str, str], ...]
+    """To be sent with every request, from OpenTelemetry's variables."""
+    try_timeout_s: float | None
+    """For one try, from OpenTelemetry's variables."""
+    proxy: str
+    """The way to the endpoint; empty for none."""
+
+    @property
+    def spans(self) -> SpanSettings:
+        """What the spans are told by."""
+        return SpanSettings(
+            parent=self.config.spans.parent,
+            honour_sampled_flag=self.config.spans.honour_sampled_flag,
+            service_name=self.config.service.name,
+            cluster_name=self.config.cluster.name,
+        )
+
+    @property
+    def transport(self) -> TransportSettings:
+        """How the endpoint is reached."""
+        otlp = self.config.otlp
+        return TransportSettings(
+            ca_file=otlp.ca_file,
+            cert_file=otlp.cert_file,
+            key_file=otlp.key_file,
+            headers_file=otlp.headers_file,
+            headers=self.headers,
+            proxy=self.proxy,
+        )
+
+    def lines(self) -> Iterator[tuple[str, str, str]]:
+        """Give name, value and source of every setting, for people; no secret is in them."""
+        for key in KEYS.values():
+            yield key.name, _shown(reduce(getattr, key.name.split("."), self.config)), self.sources.get(key.name, "default")
+        shown = {
+            _HEADERS: ", ".join(f"{name}: (hidden)" for name, _ in self.headers),
+            _TRY_TIMEOUT: f"{self.try_timeout_s} s",
+            _PROXY: without_credentials(self.proxy),
+        }
+        for name, value in shown.items():
+            if name in self.sources:
+                yield name, value, self.sources[name]
+
+
+def load(flags: Mapping[str, str], environment: Mapping[str, str], file: tuple[str, bytes] | None = None) -> Settings:
+    """Put the settings together from flags (by key), the environment, and a file's name and content.
+
+    Raises InputError for whatever is not known or not allowed: it names key, value, what is allowed, and the source.
+    """
+    variables = {name: value.strip() for name, value in environment.items() if value.strip()}
+    _refuse_unknown_variables(variables)
+    written = _read_file(*file) if file is not None else {}
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for key in KEYS.values():
+        for source, value in _said(key, flags, variables, written, file[0] if file is not None else ""):
+            converted = _convert(key, source, value)  # also of what another source goes before, so that no mistake sleeps
+            if key.name not in sources:
+                values[key.name], sources[key.name] = converted, source
+    config = msgspec.convert(_nested(values), Config)
+    endpoint = KEYS["otlp.endpoint"]
+    if sources.get(endpoint.name) not in {endpoint.flag, endpoint.variable, file and file[0]}:
+        _refuse_other_protocols(variables)
+    headers, try_timeout_s, proxy = _headers(variables, sources), _try_timeout_s(variables, sources), ""
+    for variable in _PROXIES[urlsplit(config.otlp.endpoint).scheme]:
+        if variable in variables and not proxy:
+            proxy, sources[_PROXY] = variables[variable], variable
+    no_proxy = variables.get("NO_PROXY") or variables.get("no_proxy", "")
+    if proxy and is_direct(config.otlp.endpoint, no_proxy):
+        proxy, sources[_PROXY] = "", "NO_PROXY"
+    return Settings(config, sources, headers, try_timeout_s, proxy)
+
+
+# ---------------------------------------------------------------- what each source says
+
+
+def _said(
+    key: Key, flags: Mapping[str, str], variables: Mapping[str, str], written: Mapping[str, object], file: str
+) -> Iterator[tuple[str, object]]:
+    """Give what each source says of a setting, the one that counts first."""
+    if key.name in flags:
+        yield key.flag, flags[key.name]
+    if key.variable in variables:
+        yield key.variable, variables[key.variable]
+    elif key.name not in flags:  # what is said to other programs too may be no mistake where it does not count
+        yield from [(name, variables[name]) for name in key.also if name in variables][:1]
+    if key.name in written:
+        yield file, written[key.name]
+
+
+def _convert(key: Key, source: str, value: object) -> object:
+    """Turn what a source says into a value of the key's type."""
+    try:
+        if isinstance(value, str) and source in {key.flag, key.variable, *key.also}:
+            parts = [part.strip() for part in value.split(",")] if get_origin(key.type.__origin__) is tuple else value
+            converted = msgspec.convert(parts, key.type, strict=False)
+        else:
+            converted = msgspec.convert(value, key.type)
+        return _with_path(converted, source) if key.name == "otlp.endpoint" else converted
+    except (msgspec.ValidationError, ValueError) as error:
+        shown = without_credentials(_shown(value))[:_SHOWN_CHARACTERS]
+        raise InputError(f"{key.name} is {shown} ({source}); allowed: {key.allowed}.") from error
+
+
+def _with_path(address: str, source: str) -> str:
+    """Complete an address; OpenTelemetry's variable for traces alone holds the whole of it. Raises ValueError if it is none."""
+    said = urlsplit(address)
+    if not said.hostname or said.port == 0:
+        raise ValueError(address)
+    path = said.path.rstrip("/")
+    if path.endswith(TRACES_PATH) or (path and source == f"{TRACES_VARIABLE}ENDPOINT"):
+        return address
+    return f"{said.scheme}://{said.netloc}{path}{TRACES_PATH}"
+
+
+def _read_file(name: str, content: bytes) -> dict[str, object]:
+    """Read the file's settings, by key."""
+    try:
+        said = list(yaml_documents(content))
+    except ValueError as error:
+        raise InputError(f"{name} {error}; expected settings such as `otlp: {{endpoint: http://host:4318}}`.") from error
+    if said in ([], [None]):
+        return {}
+    if len(said) > 1 or not isinstance(said[0], dict):
+        raise InputError(f"{name} holds no settings; expected one YAML mapping, such as `otlp: {{endpoint: http://host:4318}}`.")
+    return dict(_flat(name, said[0]))
+
+
+def _flat(file: str, said: Mapping[object, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for part, value in said.items():
+        name = f"{prefix}{part}"
+        if name in KEYS:
+            if value is not None:
+                yield name, value
+        elif any(key.startswith(f"{name}.") for key in KEYS) and isinstance(value, dict | None):
+            yield from _flat(file, value or {}, f"{name}.")
+        else:
+            raise InputError(f"{file} has the unknown key {name[:_SHOWN_CHARACTERS]}; {_nearest(name, KEYS)}")
+
+
+def _refuse_unknown_variables(variables: Mapping[str, str]) -> None:
+    known = [key.variable for key in KEYS.values()] + [CONFIG_VARIABLE]
+    for name in variables:
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known and not _SERVICE_VARIABLE.fullmatch(name):
+            raise InputError(f"The environment has the unknown setting {name[:_SHOWN_CHARACTERS]}; {_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+
+
+def _refuse_other_protocols(variables: Mapping[str, str]) -> None:
+    """Refuse what OpenTelemetry's variables ask for and is not there, rather than send something else than was asked for."""
+    for name, allowed in _FIXED.items():
+        if variables.get(name, allowed) != allowed:
+            raise InputError(f"{name} is {variables[name][:_SHOWN_CHARACTERS]}; allowed: {allowed}.")
+
+
+def _headers(variables: Mapping[str, str], sources: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Read headers as OpenTelemetry writes them: `name=value,name=value`, percent-encoded."""
+    source = next((name for name in (f"{TRACES_VARIABLE}HEADERS", f"{OTLP_VARIABLE}HEADERS") if name in variables), None)
+    if source is None:
+        return ()
+    sources[_HEADERS] = source
+    headers = []
+    for pair in filter(None, (one.strip() for one in variables[source].split(","))):
+        name, equals, value = (unquote(part.strip()) for part in pair.partition("="))
+        if not equals or (fault := header_fault(name, value)):
+            fault = fault if equals else "something that is no pair"
+            raise InputError(f"{source} holds {fault}; expected name=value,name=value.")
+        headers.append((name, value))
+    return tuple(headers)
+
+
+def _try_timeout_s(variables: Mapping[str, str], sources: dict[str, str]) -> float | None:
+    source = next((name for name in (f"{TRACES_VARIABLE}TIMEOUT", f"{OTLP_VARIABLE}TIMEOUT") if name in variables), None)
+    if source is None:
+        return None
+    said = variables[source]
+    if not (said.isascii() and said.isdigit() and 0 < int(said[:_LONGEST_NUMBER]) <= _LONGEST_TRY_MS):
+        raise InputError(f"{source} is {said[:_SHOWN_CHARACTERS]}; allowed: milliseconds from 1 to {_LONGEST_TRY_MS}.")
+    sources[_TRY_TIMEOUT] = source
+    return int(said) / 1000
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        *sections, last = name.split(".")
+        inner = nested
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[last] = value
+    return nested
+
+
+def _shown(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case tuple() | list():
+            return ",".join(map(str, value)) or "(none)"
+        case _:
+            return str(value) or "(none)"

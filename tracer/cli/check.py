@@ -1,0 +1,25 @@
+"""The command that says what is configured."""
+
+import click
+
+from tracer.cli.options import EVERYTHING, read_settings, settings_options
+from tracer.explain.terminal.glyphs import printable
+from tracer.transport import read_headers, tls_context
+
+
+@click.command()
+@settings_options(*EVERYTHING)
+def check(config_file: str | None, **given: str | None) -> None:
+    """Validate the configuration and print it, each value with its source; secrets are hidden.
+
+    A flag goes before the environment, the environment before the file, the file before the default. What OpenTelemetry defines
+    in OTEL_EXPORTER_OTLP_*, OTEL_EXPORTER_OTLP_TRACES_* and OTEL_SERVICE_NAME counts after TRACER_*; HTTPS_PROXY, HTTP_PROXY and
+    NO_PROXY are honoured.
+    """
+    settings = read_settings(config_file, given)
+    tls_context(settings.transport)
+    read_headers(settings.transport)
+    rows = [("setting", "value", "source"), *settings.lines()]
+    widths = [max(len(printable(row[column])) for row in rows) for column in (0, 1)]
+    for name, value, source in rows:
+        click.echo(f"{printable(name):{widths[0]}}  {printable(value):{widths[1]}}  {printable(source)}".rstrip())

@@ -1,0 +1,66 @@
+"""How are settings given? Flags for the keys of the configuration, the environment, and the file."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tracer.config import KEYS, Key
+from tracer.errors import InputError
+from tracer.settings import CONFIG_VARIABLE, Settings, load
+
+RENDERING = ("spans.", "service.", "cluster.")
+"""What enters the bytes of a span."""
+SENDING = ("otlp.",)
+EVERYTHING = ("",)
+_FILE_BYTES = 1 << 20
+
+
+def settings_options(*prefixes: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command `--config` and a flag for each key that begins with one of the prefixes; they arrive as keywords."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for key in reversed([key for key in KEYS.values() if key.name.startswith(prefixes)]):
+            command = click.option(key.flag, _parameter(key), metavar=_metavar(key), help=_help(key))(command)
+        about = f"Settings from a YAML file; flags and the environment go before it.  [{CONFIG_VARIABLE}]"
+        return click.option("--config", "config_file", metavar="FILE", help=about)(command)
+
+    return decorate
+
+
+def read_settings(config_file: str | None, given: Mapping[str, str | None]) -> Settings:
+    """Put the settings together from what `settings_options` gave a command. Raises InputError if they cannot be used."""
+    flags = {key.name: value for key in KEYS.values() if (value := given.get(_parameter(key))) is not None}
+    environment = os.environ  # noqa: TID251 - here it is read, and nowhere else
+    path = config_file or environment.get(CONFIG_VARIABLE)
+    return load(flags, environment, (path, _read(path)) if path else None)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"The configuration {path} cannot be read: {why}.") from error
+    if len(content) > _FILE_BYTES:
+        raise InputError(f"The configuration {path} is larger than 1 MiB; that is none.")
+    return content
+
+
+def _parameter(key: Key) -> str:
+    return key.name.replace(".", "_")
+
+
+def _metavar(key: Key) -> str:
+    words = key.allowed.split(", ")
+    if len(words) > 1 and all(word.isalnum() for word in words):
+        return f"[{'|'.join(words)}]"
+    return "FILE" if key.name.endswith("_file") else "URL" if key.name.endswith("endpoint") else "TEXT"
+
+
+def _help(key: Key) -> str:
+    default = f"; default: {str(key.default).lower() if isinstance(key.default, bool) else key.default}" if key.default else ""
+    return f"{key.about[0].upper()}{key.about[1:]}.  [{key.variable}{default}]"

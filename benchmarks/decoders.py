@@ -16,6 +16,7 @@ import msgspec
 
 from tracer.kube.recording import decode_watch_event
 from tracer.tekton.decode import decode
+from tracer.telemetry.places import DEFAULT_SETTINGS
 
 LINES = 4_000
 OURS, JSON, KUBERNETES = "tracer", "json.loads", "kubernetes"
@@ -34,9 +35,11 @@ class Rate:
 
 
 def _ours() -> Decoder:
+    schema = DEFAULT_SETTINGS.schema
+
     def decode_line(line: bytes) -> object:
         event = decode_watch_event(line)
-        return event if isinstance(event, str) else decode(event.object)
+        return event if isinstance(event, str) else decode(event.object, schema)
 
     return decode_line
 

@@ -9,9 +9,10 @@ from typing import Any
 from tracer.delivery.ledger import END_OF_TIME_NS, Ledger
 from tracer.kube.recording import Fact, read_recording
 from tracer.replay import Replay
-from tracer.tekton.decode import Malformed, Object, Unread, decode
+from tracer.tekton.decode import Malformed, Object, Schema, Unread, decode
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Observation, Seen, Synced
+from tracer.telemetry.places import DEFAULT_SETTINGS
 from tracer.telemetry.records import Slot, SpanRecord
 
 HERE = Path(__file__).parent
@@ -20,6 +21,8 @@ RECORDINGS = sorted((HERE / "recordings").iterdir())
 SCENARIOS = sorted((HERE / "scenarios").iterdir())
 """Further scenarios of a real cluster, pruned to the fields that are read."""
 GOLDENS = HERE / "goldens"
+
+SCHEMA = DEFAULT_SETTINGS.schema
 
 Timed = tuple[int, Observation]
 Json = dict[str, Any]
@@ -32,7 +35,7 @@ def replay(path: Path) -> list[SpanRecord]:
 
 def facts(path: Path) -> list[Timed]:
     """Give the observations of a recording with their times of arrival."""
-    return [(one.at_ns or 0, one.observation) for one in read_recording(path) if isinstance(one, Fact)]
+    return [(one.at_ns or 0, one.observation) for one in read_recording(path, SCHEMA) if isinstance(one, Fact)]
 
 
 @dataclass
@@ -71,9 +74,9 @@ def drain(told: Told, now_ns: int) -> None:
             told.ledger.acknowledge(uid, [span.slot for span in spans], now_ns)
 
 
-def read(value: Json) -> Object:
+def read(value: Json, schema: Schema = SCHEMA) -> Object:
     """Decode an object made by hand; it must be right."""
-    decoded = decode(json.dumps(value).encode())
+    decoded = decode(json.dumps(value).encode(), schema)
     assert not isinstance(decoded, Malformed | Unread), decoded
     return decoded
 

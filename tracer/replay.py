@@ -39,7 +39,7 @@ class Replay:
 
         Raises InputError if the file cannot be used.
         """
-        for reading in read_recording(path, progress):
+        for reading in read_recording(path, self.ledger.settings.schema, progress):
             match reading:
                 case Fact(at_ns, observation):
                     self.until_ns = max(self.until_ns, at_ns or 0)

@@ -16,6 +16,7 @@ from tests.kit import (
     RECORDINGS,
     RUN_UID,
     SCENARIOS,
+    SCHEMA,
     TASK_UID,
     Json,
     Timed,
@@ -226,7 +227,7 @@ def test_no_input_stops_the_rest(broken: tuple[str, list[Json]]) -> None:
     _, lines = broken
     observations: list[Timed] = []
     for line in lines:
-        value = decode(json.dumps(line["object"]).encode())
+        value = decode(json.dumps(line["object"]).encode(), SCHEMA)
         if not isinstance(value, Malformed | Unread):
             observations.append((int(line["at"] * SECOND_NS), (Gone if line["type"] == "DELETED" else Seen)(value)))
     told = drive(observations)

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.kit import RECORDINGS, pipeline_run, pod, replay, task_run
+from tests.kit import RECORDINGS, SCHEMA, pipeline_run, pod, replay, task_run
 from tracer.demo.player import packaged_recordings
 from tracer.errors import InputError
 from tracer.kube.recording import Fact, HalfLine, Reading, find_recording, read_recording, size_bytes, write_recording
@@ -30,7 +30,7 @@ def read_text(tmp_path: Path, text: str, name: str = "recording.json") -> list[R
     """Read a file with this text."""
     path = tmp_path / name
     path.write_text(text)
-    return list(read_recording(path))
+    return list(read_recording(path, SCHEMA))
 
 
 def kinds(readings: Iterable[Reading]) -> list[str]:
@@ -80,7 +80,7 @@ def test_half_a_last_line_is_known_as_such(tmp_path: Path) -> None:
 def test_progress_adds_up(name: str) -> None:
     """What is told of the progress adds up to the file's size."""
     told: list[int] = []
-    list(read_recording(SUCCESS / name, told.append))
+    list(read_recording(SUCCESS / name, SCHEMA, told.append))
     assert sum(told) == (SUCCESS / name).stat().st_size == size_bytes(SUCCESS / name)
 
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_opened_says_so(tmp_path: Path) -> None:
         find_recording(Path("x" * 5000))
     (tmp_path / "a.gz").write_bytes(b"\x1f\x8b\x08")
     with pytest.raises(InputError, match="is compressed; unpack it first"):
-        list(read_recording(tmp_path / "a.gz"))
+        list(read_recording(tmp_path / "a.gz", SCHEMA))
 
 
 def test_a_document_that_is_no_json_costs_only_itself(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
         path = tmp_path / name
         path.write_bytes(content)
         with suppress(InputError):
-            list(read_recording(path))
+            list(read_recording(path, SCHEMA))
 
 
 @pytest.mark.parametrize("name", list(packaged_recordings()))
@@ -173,7 +173,7 @@ def test_packaged_recordings_are_current(name: str, request: pytest.FixtureReque
     """The recordings that come with the package are the real ones, pruned; pruning changes no span."""
     source = next(path for path in RECORDINGS if path.name == name) / "watch.jsonl"
     packaged = packaged_recordings()[name]
-    pruned = b"".join(write_recording(read_recording(source)))
+    pruned = b"".join(write_recording(read_recording(source, SCHEMA)))
     if request.config.getoption("--rewrite"):
         packaged.write_bytes(pruned)
     assert packaged.read_bytes() == pruned
@@ -182,9 +182,11 @@ def test_packaged_recordings_are_current(name: str, request: pytest.FixtureReque
 
 def test_nothing_private_is_recorded(tmp_path: Path) -> None:
     """What is written holds no script, param, result, argument or unlisted annotation."""
-    lines = b"".join(line for path in RECORDINGS for line in write_recording(read_recording(path / "watch.jsonl"))).decode()
+    lines = b"".join(
+        line for path in RECORDINGS for line in write_recording(read_recording(path / "watch.jsonl", SCHEMA))
+    ).decode()
     for private in ("truth begin", '"script"', "-entrypoint", "firefox", "resourceVersion", "provenance", '"results"', '"env"'):
         assert private not in lines
     path = tmp_path / "watch.jsonl"
     path.write_text(lines)
-    assert not [one for one in read_recording(path) if isinstance(one, Malformed | Unread)]
+    assert not [one for one in read_recording(path, SCHEMA) if isinstance(one, Malformed | Unread)]

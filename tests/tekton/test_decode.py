@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kit import RECORDINGS, Json, at, ended, facts, meta, pipeline_run, pod, read, task_run
+from tests.kit import RECORDINGS, SCHEMA, Json, at, ended, facts, meta, pipeline_run, pod, read, task_run
 from tracer.tekton.decode import Malformed, Unread, decode, encode
 from tracer.tekton.names import Kind
 from tracer.tekton.pipelinerun import PipelineRun
@@ -30,7 +30,7 @@ def test_what_is_written_is_read_back(path: object) -> None:
     """Writing an object with the fields that are read loses nothing that is read."""
     for _, observation in facts(path / "watch.jsonl"):  # type: ignore[operator]
         value = observation.object  # type: ignore[union-attr]
-        assert decode(encode(value)) == value
+        assert decode(encode(value), SCHEMA) == value
 
 
 POD = pod({"a": ended(0, 9, "[]")})
@@ -57,7 +57,7 @@ RUN = task_run({"startTime": at(1), "steps": [{"name": "a"}]})
 )
 def test_a_malformed_object_names_the_path(raw: bytes, path: str | None) -> None:
     """What cannot be read says where it failed, and never what stood there."""
-    found = decode(raw)
+    found = decode(raw, SCHEMA)
     assert isinstance(found, Malformed)
     assert path is None or found.path == path
     assert "yesterday" not in found.why
@@ -66,9 +66,9 @@ def test_a_malformed_object_names_the_path(raw: bytes, path: str | None) -> None
 @given(st.binary())
 def test_any_bytes_are_survived(raw: bytes) -> None:
     """No bytes raise, with or without a kind."""
-    decode(raw)
+    decode(raw, SCHEMA)
     for kind in Kind:
-        decode(raw, kind)
+        decode(raw, SCHEMA, kind)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_any_bytes_are_survived(raw: bytes) -> None:
 def test_only_known_kinds_are_read(kind: str, version: str, *, is_read: bool) -> None:
     """A kind of the right group is read, every other is left alone."""
     raw = json.dumps({"kind": kind, "apiVersion": version, "metadata": meta("a", "b")}).encode()
-    assert isinstance(decode(raw), Unread) != is_read
+    assert isinstance(decode(raw, SCHEMA), Unread) != is_read
 
 
 def test_secrets_do_not_live_on() -> None:

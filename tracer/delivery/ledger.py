@@ -72,7 +72,7 @@ class Ledger:
 
     def __init__(self, settings: SpanSettings = DEFAULT_SETTINGS) -> None:
         """Begin with nothing known."""
-        self._settings = settings
+        self.settings = settings
         self._readings = Readings()
         self._cluster_uid = ""
         self._has_told = False
@@ -254,7 +254,7 @@ class Ledger:
             self._readings.orphan(cell)
         if isinstance(cell.value, CustomRun):
             return UNTOLD
-        return top_place(cell.value, self._settings, self._cluster_uid, is_gone=cell.is_gone)
+        return top_place(cell.value, self.settings, self._cluster_uid, is_gone=cell.is_gone)
 
     def _inner(self, cell: Cell) -> Place | None:
         """Find where those below an object hang."""

@@ -16,7 +16,7 @@ import msgspec
 
 from tracer.documents import yaml_documents
 from tracer.errors import InputError
-from tracer.tekton.decode import Malformed, Object, Unread, decode, encode
+from tracer.tekton.decode import Malformed, Object, Schema, Unread, decode, encode
 from tracer.tekton.event import Event
 from tracer.tekton.names import EVENT_REASONS, Kind
 from tracer.tekton.observation import Gone, Seen
@@ -97,8 +97,8 @@ def size_bytes(path: Path) -> int | None:
     return None if path == STDIN else path.stat().st_size
 
 
-def read_recording(path: Path, progress: Progress = lambda _: None) -> Iterator[Reading]:
-    """Read a recording's file in order.
+def read_recording(path: Path, schema: Schema, progress: Progress = lambda _: None) -> Iterator[Reading]:
+    """Read a recording's file in order, of its objects the fields of the schema.
 
     Raises InputError if it is empty, or holds nothing that can be read as events or objects.
     """
@@ -113,11 +113,11 @@ def read_recording(path: Path, progress: Progress = lambda _: None) -> Iterator[
         if first.startswith(_GZIP):
             raise InputError(f"{_name(path)} is compressed; unpack it first, for example with `gunzip -c`.")
         if path.suffix == ".jsonl" or not isinstance(decode_watch_event(first), str):
-            yield from _read_lines(path, first, number, file, progress)
+            yield from _read_lines(path, first, number, file, schema, progress)
         else:
             rest = file.read()
             progress(len(first) + len(rest))
-            yield from _read_objects(path, first + rest)
+            yield from _read_objects(path, first + rest, schema)
 
 
 def write_recording(readings: Iterable[Reading]) -> Iterator[bytes]:
@@ -151,7 +151,7 @@ def _open(path: Path) -> IO[bytes]:
         raise InputError(f"{path} cannot be read: {_reason(error)}.") from error
 
 
-def _read_lines(path: Path, first: bytes, number: int, file: IO[bytes], progress: Progress) -> Iterator[Reading]:
+def _read_lines(path: Path, first: bytes, number: int, file: IO[bytes], schema: Schema, progress: Progress) -> Iterator[Reading]:
     line, begun_at, is_any_good, why = first, number, False, ""
     while line:
         progress(len(line))
@@ -159,7 +159,7 @@ def _read_lines(path: Path, first: bytes, number: int, file: IO[bytes], progress
             event = decode_watch_event(line)
             if not isinstance(event, str):
                 is_any_good = True
-                yield from _read_event(event)
+                yield from _read_event(event, schema)
             elif line.endswith(b"\n") or not is_any_good:
                 why = why or event
                 yield Malformed("watch event", f"line {number}", event)
@@ -181,11 +181,11 @@ def decode_watch_event(line: bytes) -> WatchEvent | str:
         return "it is not JSON"
 
 
-def _read_event(event: WatchEvent) -> Iterator[Reading]:
+def _read_event(event: WatchEvent, schema: Schema) -> Iterator[Reading]:
     if event.type not in {"ADDED", "MODIFIED", "DELETED"}:
         yield Unread(event.type)
         return
-    value = decode(event.object)
+    value = decode(event.object, schema)
     at_ns = int(event.at * SECOND_NS) if event.at is not None and 0 <= event.at < _LONGEST_RECORDING_S else None
     yield _fact(value, at_ns, is_gone=event.type == "DELETED")
 
@@ -196,10 +196,10 @@ def _fact(value: Object | Malformed | Unread, at_ns: int | None = None, *, is_go
     return Fact(at_ns, Gone(value) if is_gone else Seen(value))
 
 
-def _read_objects(path: Path, content: bytes) -> Iterator[Reading]:
+def _read_objects(path: Path, content: bytes, schema: Schema) -> Iterator[Reading]:
     is_any_read, kinds = False, set()
     for document in _documents(path, content):
-        for reading in [document] if isinstance(document, Malformed) else _read_document(document):
+        for reading in [document] if isinstance(document, Malformed) else _read_document(document, schema):
             is_any_read = is_any_read or not isinstance(reading, Unread)
             if isinstance(reading, Unread):
                 kinds.add(reading.kind or "something without a kind")
@@ -212,7 +212,7 @@ def _read_objects(path: Path, content: bytes) -> Iterator[Reading]:
         )
 
 
-def _read_document(document: bytes) -> Iterator[Reading]:
+def _read_document(document: bytes, schema: Schema) -> Iterator[Reading]:
     """Read a list, one object, or lists by kind."""
     try:
         keys = _ANY.decode(document)
@@ -220,17 +220,17 @@ def _read_document(document: bytes) -> Iterator[Reading]:
             listed = _LIST.decode(document)
             kind = _kind(listed.kind.removesuffix("List"))
             for item in listed.items or ():
-                yield _fact(decode(item, kind))
+                yield _fact(decode(item, schema, kind))
             if not listed.items:
                 yield Unread(f"an empty {listed.kind or 'list'}")
         elif {"type", "object"} <= keys.keys():
-            yield from _read_event(_WATCH_EVENT.decode(document))
+            yield from _read_event(_WATCH_EVENT.decode(document), schema)
         elif "kind" not in keys and keys and all(_kind(key) for key in keys):
             for key, listed in _BY_KIND.decode(document).items():
                 for item in listed.items or ():
-                    yield _fact(decode(item, _kind(key)))
+                    yield _fact(decode(item, schema, _kind(key)))
         else:
-            yield _fact(decode(document))
+            yield _fact(decode(document, schema))
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         yield Malformed("list", "$", str(error))
 

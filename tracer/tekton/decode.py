@@ -5,13 +5,16 @@ Must not know: where the bytes came from, and what the values mean.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TypeVar, cast
 
 import msgspec
 
 from tracer.tekton import names
 from tracer.tekton.event import Event
-from tracer.tekton.meta import ObjectMeta
+from tracer.tekton.meta import Annotations, Labels, ObjectMeta
 from tracer.tekton.names import Kind
 from tracer.tekton.pipelinerun import CustomRun, ParameterLength, PipelineRun
 from tracer.tekton.pod import MessageText, OnError, Pod
@@ -29,6 +32,8 @@ class Namespace(msgspec.Struct, frozen=True, gc=False):
 Object = PipelineRun | TaskRun | CustomRun | Pod | Event | Namespace
 """An object of a kind that is read."""
 
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
@@ -45,6 +50,29 @@ class Unread:
     """An object of a kind that is not read."""
 
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Which fields are read: those that the types name, and of runs the labels and annotations that are mapped."""
+
+    mapped_keys: frozenset[str]
+    decoders: Mapping[Kind, msgspec.json.Decoder[Object]] = field(repr=False, compare=False)
+
+
+@cache
+def schema_of(mapped_keys: frozenset[str]) -> Schema:
+    """Say what is read where these labels and annotations of runs are mapped.
+
+    The same keys give the same types: values of types made twice would never be equal.
+    """
+    labels, annotations = _with_keys(Labels, mapped_keys), _with_keys(Annotations, mapped_keys)
+    metadata = _extended(ObjectMeta, ("labels", labels, labels()), ("annotations", annotations, annotations()))
+    types = {
+        kind: _extended(of_type, ("metadata", metadata)) if kind in names.RUN_KINDS else of_type
+        for kind, of_type in _TYPES.items()
+    }
+    return Schema(mapped_keys, {kind: msgspec.json.Decoder(of_type, dec_hook=_read_hook) for kind, of_type in types.items()})
 
 
 class _TypeMeta(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -65,7 +93,7 @@ def kind_of(kind: str, api_version: str) -> Kind | None:
     return known if api_version == names.CORE_VERSION else None
 
 
-def decode(raw: bytes | msgspec.Raw, kind: Kind | None = None) -> Object | Malformed | Unread:
+def decode(raw: bytes | msgspec.Raw, schema: Schema, kind: Kind | None = None) -> Object | Malformed | Unread:
     """Decode one object. Total: bad bytes of any sort give `Malformed`.
 
     The items of a list carry no kind of their own: `kind` is the list's.
@@ -79,7 +107,7 @@ def decode(raw: bytes | msgspec.Raw, kind: Kind | None = None) -> Object | Malfo
         if kind is None:
             return Unread(name)
     try:
-        value = _DECODERS[kind].decode(raw)
+        value = schema.decoders[kind].decode(raw)
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         return _malformed(kind, error)
     if not isinstance(value, Event) and instant_ns(value.metadata.creation_timestamp) is None:
@@ -88,7 +116,7 @@ def decode(raw: bytes | msgspec.Raw, kind: Kind | None = None) -> Object | Malfo
 
 
 def encode(value: Object) -> bytes:
-    """Write an object with the fields that are read and no others; decoding that gives an equal value."""
+    """Write an object with the fields that are read and no others; decoding that by the same schema gives an equal value."""
     kind = kind_by_type(value)
     version = (
         f"{names.TEKTON_GROUP}/{'v1beta1' if kind is Kind.CUSTOM_RUN else 'v1'}"
@@ -102,6 +130,21 @@ def encode(value: Object) -> bytes:
 def kind_by_type(value: Object) -> Kind:
     """Name the kind of a decoded object."""
     return Kind(type(value).__name__)
+
+
+def _with_keys(base: type[_Struct], keys: frozenset[str]) -> type[_Struct]:
+    """Let a type read further keys; the order of a configuration is not theirs."""
+    further = sorted(keys - set(base.__struct_encode_fields__))
+    return _extended(
+        base, *((f"mapped_{at}", str | None, msgspec.field(default=None, name=key)) for at, key in enumerate(further))
+    )
+
+
+def _extended(base: type[_Struct], *fields: tuple[str, object] | tuple[str, object, object]) -> type[_Struct]:
+    made = msgspec.defstruct(
+        base.__name__, fields, bases=(base,), module=base.__module__, frozen=True, gc=False, omit_defaults=True
+    )
+    return cast("type[_Struct]", made)
 
 
 def _type_of(raw: bytes | msgspec.Raw) -> tuple[str, str]:
@@ -162,7 +205,4 @@ _TYPE_COMES_FIRST = re.compile(
     rb'\s*\{\s*(?:"kind"\s*:\s*"(?P<kind>\w+)"\s*,\s*"apiVersion"\s*:\s*"(?P<version>[\w./-]+)"'
     rb'|"apiVersion"\s*:\s*"(?P<version2>[\w./-]+)"\s*,\s*"kind"\s*:\s*"(?P<kind2>\w+)")'
 )
-_DECODERS: dict[Kind, msgspec.json.Decoder[Object]] = {
-    kind: msgspec.json.Decoder(of_type, dec_hook=_read_hook) for kind, of_type in _TYPES.items()
-}
 _ENCODER = msgspec.json.Encoder(enc_hook=_write_hook)

@@ -11,18 +11,8 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 """A text that must not be empty."""
 
 
-class PipelinesAsCode(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What Pipelines-as-Code wrote about the change that started a run, as annotations or labels."""
-
-    repository_url: str | None = msgspec.field(default=None, name=names.PIPELINES_AS_CODE + "repo-url")
-    revision: str | None = msgspec.field(default=None, name=names.PIPELINES_AS_CODE + "sha")
-    branch: str | None = msgspec.field(default=None, name=names.PIPELINES_AS_CODE + "source-branch")
-    change: str | None = msgspec.field(default=None, name=names.PIPELINES_AS_CODE + "pull-request")
-    provider: str | None = msgspec.field(default=None, name=names.PIPELINES_AS_CODE + "git-provider")
-
-
-class Labels(PipelinesAsCode, frozen=True, gc=False, omit_defaults=True):
-    """The labels that are read."""
+class Labels(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The labels that are read, of runs beside those that are mapped (`decode.schema_of`)."""
 
     pipeline: str | None = msgspec.field(default=None, name=names.LABEL_PIPELINE)
     pipeline_task: str | None = msgspec.field(default=None, name=names.LABEL_PIPELINE_TASK)
@@ -30,8 +20,11 @@ class Labels(PipelinesAsCode, frozen=True, gc=False, omit_defaults=True):
     member_of: str | None = msgspec.field(default=None, name=names.LABEL_MEMBER_OF)
 
 
-class Annotations(PipelinesAsCode, frozen=True, gc=False, omit_defaults=True):
-    """The annotations that are read; every other one may hold anything, a secret too, and never reaches us."""
+class Annotations(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The annotations that are read, of runs beside those that are mapped (`decode.schema_of`).
+
+    Every other one may hold anything, a secret too, and never reaches us.
+    """
 
     pipeline_run_context: str | None = msgspec.field(default=None, name=names.ANNOTATION_PIPELINE_RUN_CONTEXT)
     task_run_context: str | None = msgspec.field(default=None, name=names.ANNOTATION_TASK_RUN_CONTEXT)
@@ -74,6 +67,15 @@ class ObjectMeta(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_def
     def controller(self) -> OwnerReference | None:
         """The one owner that controls the object."""
         return next((owner for owner in self.owner_references if owner.controller), None)
+
+    def says(self, key: str) -> str | None:
+        """Look up a mapped key: its annotation, else its label; None if neither says anything, or the key is not read."""
+        return _value(self.annotations, key) or _value(self.labels, key) or None
+
+
+def _value(said: Labels | Annotations, key: str) -> str | None:
+    fields = dict(zip(said.__struct_encode_fields__, said.__struct_fields__, strict=True))
+    return getattr(said, fields[key]) if key in fields else None
 
 
 class Condition(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):

@@ -1,7 +1,7 @@
 """Which attribute keys are used? OpenTelemetry semantic conventions 1.44.0 first, then our own under `tekton.`.
 
-Stability by group: service, k8s.cluster, k8s.namespace, k8s.pod, k8s.node, k8s.container.name, container, error: stable; cicd,
-vcs, process.exit.code: release candidate; k8s.container.status.reason, vcs.ref: development; tekton: our own.
+Stability by group: service, deployment, k8s.cluster, k8s.namespace, k8s.pod, k8s.node, k8s.container.name, container, error:
+stable; cicd, vcs, process.exit.code: release candidate; k8s.container.status.reason, vcs.ref: development; tekton: our own.
 """
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
@@ -33,6 +33,7 @@ PIPELINE_RUN_STATE = "cicd.pipeline.run.state"
 PIPELINE_ACTION_NAME = "cicd.pipeline.action.name"
 PIPELINE_RESULT = "cicd.pipeline.result"
 TASK_NAME = "cicd.pipeline.task.name"
+TASK_TYPE = "cicd.pipeline.task.type"
 TASK_RUN_ID = "cicd.pipeline.task.run.id"
 TASK_RUN_RESULT = "cicd.pipeline.task.run.result"
 WORKER_ID = "cicd.worker.id"
@@ -43,6 +44,8 @@ REF_REVISION = "vcs.ref.head.revision"
 REF_NAME = "vcs.ref.head.name"
 CHANGE_ID = "vcs.change.id"
 PROVIDER_NAME = "vcs.provider.name"
+
+ENVIRONMENT_NAME = "deployment.environment.name"
 
 RUN_KIND = "tekton.run.kind"
 RUN_NAME = "tekton.run.name"
@@ -71,3 +74,4 @@ PULL_BYTES = "tekton.pull.bytes"
 PULL_DURATION_MS = "tekton.pull.duration_ms"
 PULL_WAIT_MS = "tekton.pull.wait_ms"
 LINK = "tekton.link"
+USER_PREFIX = "tekton.user"  # below it a configuration chooses the keys; none of ours is there

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tracer.lifecycle.judgement import is_final
-from tracer.tekton.meta import ObjectMeta, PipelinesAsCode, SpanContext, read_span_context
+from tracer.tekton.decode import Schema, schema_of
+from tracer.tekton.meta import ObjectMeta, SpanContext, read_span_context
 from tracer.tekton.pipelinerun import CustomRun, PipelineRun
 from tracer.tekton.pod import Pod
 from tracer.tekton.taskrun import TaskRef, TaskRun
 from tracer.telemetry import attributes as keys
 from tracer.telemetry.ids import TraceContext, parse_context, span_id, trace_id
+from tracer.telemetry.mappings import DEFAULT_MAPPINGS, RUN, Mappings, action, resource_values, run_span_values
 from tracer.telemetry.records import Attributes, AttributeValue, attributes
 
 # Jaeger's screen slows beyond 2,000 spans in a trace; a task has about 12, so above this many the phases stay away.
@@ -36,6 +38,13 @@ class SpanSettings:
     honour_sampled_flag: bool = True
     service_name: str = "tekton"
     cluster_name: str = ""
+    mappings: Mappings = DEFAULT_MAPPINGS
+    """Without an error (`mappings_error`)."""
+
+    @property
+    def schema(self) -> Schema:
+        """What must be read of the objects."""
+        return schema_of(frozenset(source for source, _ in self.mappings))
 
 
 DEFAULT_SETTINGS = SpanSettings()
@@ -56,6 +65,11 @@ class Place:
     """Of the nearest run."""
     shared: tuple[tuple[str, AttributeValue | None], ...]
     """What all resources of the trace have."""
+    shared_by_runs: tuple[tuple[str, AttributeValue | None], ...]
+    """What all run spans of the trace have."""
+    action: str
+    """What all runs of the trace do."""
+    settings: SpanSettings
     with_phases: bool
     run_name: str
     """Of the nearest PipelineRun; empty without one."""
@@ -91,12 +105,12 @@ def top_place(run: PipelineRun | TaskRun, settings: SpanSettings, cluster_uid: s
     is_unsampled = caller is not None and chosen is caller and settings.honour_sampled_flag and not caller.is_sampled
     meta = run.metadata
     shared: dict[str, AttributeValue | None] = {
+        **resource_values(meta, settings.mappings),
         keys.SERVICE_NAME: settings.service_name,
         keys.SERVICE_NAMESPACE: meta.annotations.service_namespace,
         keys.SERVICE_VERSION: meta.annotations.service_version,
         keys.CLUSTER_NAME: settings.cluster_name,
         keys.CLUSTER_UID: cluster_uid,
-        **_version_control(meta.annotations, meta.labels),
     }
     place = Place(
         trace_id=chosen.trace_id if chosen is not None else trace_id(meta.uid),
@@ -106,6 +120,9 @@ def top_place(run: PipelineRun | TaskRun, settings: SpanSettings, cluster_uid: s
         floor_ns=0,
         resource=(),
         shared=tuple(shared.items()),
+        shared_by_runs=tuple(run_span_values(meta, settings.mappings).items()),
+        action=action(meta, settings.mappings),
+        settings=settings,
         with_phases=True,
         run_name="",
         matrix_tasks=frozenset(),
@@ -124,6 +141,9 @@ UNTOLD = Place(
     floor_ns=0,
     resource=(),
     shared=(),
+    shared_by_runs=(),
+    action=RUN,
+    settings=DEFAULT_SETTINGS,
     with_phases=False,
     run_name="",
     matrix_tasks=frozenset(),
@@ -232,14 +252,3 @@ def _has_phases(run: PipelineRun | TaskRun) -> bool:
         return True
     tasks = run.status.pipeline_spec.all_tasks
     return sum(task.matrix.combinations if task.matrix is not None else 1 for task in tasks) <= PHASES_TASK_LIMIT
-
-
-def _version_control(first: PipelinesAsCode, second: PipelinesAsCode) -> dict[str, AttributeValue | None]:
-    """Map what Pipelines-as-Code wrote, from annotations or else from labels."""
-    return {
-        keys.REPOSITORY_URL: first.repository_url or second.repository_url,
-        keys.REF_REVISION: first.revision or second.revision,
-        keys.REF_NAME: first.branch or second.branch,
-        keys.CHANGE_ID: first.change or second.change,
-        keys.PROVIDER_NAME: first.provider or second.provider,
-    }

@@ -23,6 +23,7 @@ from tracer.tekton.times import Grain, instant_ns
 from tracer.telemetry import attributes as keys
 from tracer.telemetry.attempt_spans import attempt_spans, ends_below, is_retry
 from tracer.telemetry.ids import parse_context, span_id
+from tracer.telemetry.mappings import task_type
 from tracer.telemetry.phrasing import Values, adjusted, link_to, make_span, raised, within
 from tracer.telemetry.places import (
     Place,
@@ -40,8 +41,6 @@ from tracer.telemetry.records import (
     SpanRecord,
     attributes,
 )
-
-ACTION = "RUN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +166,9 @@ def _run_span(
         place,
         Slot("run", meta.uid),
         ("",),
-        f"{ACTION} {name}" if name else ACTION,
+        f"{place.action} {name}" if name else place.action,
         interval,
-        {keys.PIPELINE_ACTION_NAME: ACTION, **values},
+        {**dict(place.shared_by_runs), keys.PIPELINE_ACTION_NAME: place.action, **values},
         kind=SpanKind.SERVER,
         judgement=close.judgement,
         description=close.message,
@@ -197,6 +196,7 @@ def _task_span(
         keys.TASK_NAME: name,
         keys.TASK_RUN_ID: meta.uid,
         keys.TASK_RUN_RESULT: close.judgement.result,
+        keys.TASK_TYPE: task_type(meta, place.settings.mappings),
         keys.PIPELINE_RUN_STATE: "finalizing" if meta.labels.member_of == names.MEMBER_OF_FINALLY else None,
         keys.TASK_TOLERATED: close.judgement.is_tolerated or None,
         **values,

@@ -16,6 +16,11 @@ class Kind(StrEnum):
     EVENT = "Event"
     NAMESPACE = "Namespace"
 
+    @property
+    def plural(self) -> str:
+        """The resource, as URLs name it."""
+        return f"{self.lower()}s"
+
 
 RUN_KINDS = frozenset({Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.CUSTOM_RUN})
 

@@ -17,6 +17,7 @@ from tracer.telemetry import attributes as keys
 from tracer.telemetry.ids import TraceContext, parse_context, span_id, trace_id
 from tracer.telemetry.mappings import DEFAULT_MAPPINGS, RUN, Mappings, action, resource_values, run_span_values
 from tracer.telemetry.records import Attributes, AttributeValue, attributes
+from tracer.telemetry.urls import object_url
 
 # Jaeger's screen slows beyond 2,000 spans in a trace; a task has about 12, so above this many the phases stay away.
 PHASES_TASK_LIMIT = 150
@@ -40,6 +41,8 @@ class SpanSettings:
     cluster_name: str = ""
     mappings: Mappings = DEFAULT_MAPPINGS
     """Without an error (`mappings_error`)."""
+    run_url: str = ""
+    """A template without an error (`run_url_error`); empty for no URLs."""
 
     @property
     def schema(self) -> Schema:
@@ -160,6 +163,7 @@ def own_place(run: PipelineRun | TaskRun, above: Place) -> Place:
         **dict(above.shared),
         keys.NAMESPACE_NAME: run.metadata.namespace,
         keys.PIPELINE_RUN_ID: run.metadata.uid,
+        keys.PIPELINE_RUN_URL: object_url(above.settings.run_url, run),
         keys.PIPELINE_NAME: pipeline_name(run),
     }
     return replace(above, resource=attributes(resource), with_phases=_has_phases(run))

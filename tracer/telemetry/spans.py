@@ -41,6 +41,7 @@ from tracer.telemetry.records import (
     SpanRecord,
     attributes,
 )
+from tracer.telemetry.urls import object_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,7 @@ def _task_span(
     values = {
         keys.TASK_NAME: name,
         keys.TASK_RUN_ID: meta.uid,
+        keys.TASK_RUN_URL: object_url(place.settings.run_url, run),
         keys.TASK_RUN_RESULT: close.judgement.result,
         keys.TASK_TYPE: task_type(meta, place.settings.mappings),
         keys.PIPELINE_RUN_STATE: "finalizing" if meta.labels.member_of == names.MEMBER_OF_FINALLY else None,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
+from tracer.telemetry.mappings import DEFAULT_MAPPINGS, Mappings
 from tracer.telemetry.places import ParentPolicy
 
 TRACES_PATH = "/v1/traces"
@@ -39,6 +40,7 @@ Name = Annotated[str, _allowed(r"^[^\x00-\x1f\x7f]{1,253}$", "a name of 1 to 253
 Namespace = Annotated[str, _allowed(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", "names of namespaces, such as ci,release")]
 Lookback = Annotated[str, _allowed(r"^(all|[1-9][0-9]{0,5}[smhd])$", "all, or an age such as 90m, 24h or 7d")]
 Listen = Annotated[str, _allowed(r"^[^\s/]*:[0-9]{1,5}$", "an address and a port, such as :8080")]
+Pairs = Annotated[Mappings, msgspec.Meta(title="pairs such as example.com/team=tekton.user.team")]
 Seconds = Annotated[int, msgspec.Meta(gt=0, le=10**9, title="a number of seconds from 1")]
 
 
@@ -74,6 +76,10 @@ class Spans(_Section, frozen=True, kw_only=True):
 
     parent: Annotated[ParentPolicy, _about("what to do with the trace that a run was started from")] = ParentPolicy.TEKTON
     honour_sampled_flag: Annotated[bool, _about("leave runs out whose caller asked for no trace")] = True
+    mappings: Annotated[Pairs, _about("which labels and annotations become which attributes; those of Pipelines-as-Code")] = (
+        DEFAULT_MAPPINGS
+    )
+    run_url: Annotated[str, _about("the page that shows a run, such as http://host/{namespace}/{resource}/{name}")] = ""
 
 
 class Service(_Section, frozen=True, kw_only=True):

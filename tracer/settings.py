@@ -8,7 +8,7 @@ Source: design 4, operations 8; OpenTelemetry's environment variables for OTLP e
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, get_origin
@@ -19,7 +19,9 @@ import msgspec
 from tracer.config import ENVIRONMENT_PREFIX, KEYS, OTLP_VARIABLE, TRACES_PATH, TRACES_VARIABLE, Config, Key
 from tracer.documents import yaml_documents
 from tracer.errors import InputError
+from tracer.telemetry.mappings import Mappings, mappings_error
 from tracer.telemetry.places import SpanSettings
+from tracer.telemetry.urls import run_url_error
 from tracer.transport import TransportSettings, header_fault, is_direct, without_credentials
 
 CONFIG_VARIABLE = "TRACER_CONFIG"
@@ -29,6 +31,7 @@ _PROTOCOL = "http/protobuf"
 _FIXED = {f"{TRACES_VARIABLE}PROTOCOL": _PROTOCOL, f"{OTLP_VARIABLE}PROTOCOL": _PROTOCOL, "OTEL_TRACES_EXPORTER": "otlp"}
 _PROXIES = {"http": ("HTTP_PROXY", "http_proxy"), "https": ("HTTPS_PROXY", "https_proxy")}
 _HEADERS, _TRY_TIMEOUT, _PROXY = "headers", "time for a try", "proxy"
+_FAULTS: dict[str, Callable[[Any], str | None]] = {"spans.mappings": mappings_error, "spans.run_url": run_url_error}
 _LONGEST_TRY_MS = 60_000
 _LONGEST_NUMBER = 18
 _SHOWN_CHARACTERS = 100
@@ -56,6 +59,8 @@ class Settings:
             honour_sampled_flag=self.config.spans.honour_sampled_flag,
             service_name=self.config.service.name,
             cluster_name=self.config.cluster.name,
+            mappings=self.config.spans.mappings,
+            run_url=self.config.spans.run_url,
         )
 
     @property
@@ -72,7 +77,7 @@ class Settings:
         )
 
     def lines(self) -> Iterator[tuple[str, str, str]]:
-        """Give name, value and source of every setting, for people; no secret is in them."""
+        """Give name, value and source of every setting, for people; no secret is in them. Pairs stand on lines of their own."""
         for key in KEYS.values():
             yield key.name, _shown(reduce(getattr, key.name.split("."), self.config)), self.sources.get(key.name, "default")
         shown = {
@@ -135,14 +140,25 @@ def _convert(key: Key, source: str, value: object) -> object:
     """Turn what a source says into a value of the key's type."""
     try:
         if isinstance(value, str) and source in {key.flag, key.variable, *key.also}:
-            parts = [part.strip() for part in value.split(",")] if get_origin(key.type.__origin__) is tuple else value
-            converted = msgspec.convert(parts, key.type, strict=False)
+            converted = msgspec.convert(_parts(key, value), key.type, strict=False)
         else:
-            converted = msgspec.convert(value, key.type)
-        return _with_path(converted, source) if key.name == "otlp.endpoint" else converted
+            converted = msgspec.convert(list(value.items()) if isinstance(value, dict) else value, key.type)
+        if key.name == "otlp.endpoint":
+            return _with_path(converted, source)
     except (msgspec.ValidationError, ValueError) as error:
         shown = without_credentials(_shown(value))[:_SHOWN_CHARACTERS]
         raise InputError(f"{key.name} is {shown} ({source}); allowed: {key.allowed}.") from error
+    if key.name in _FAULTS and (fault := _FAULTS[key.name](converted)):
+        raise InputError(f"{key.name} ({source}): {fault}")
+    return converted
+
+
+def _parts(key: Key, text: str) -> object:
+    """Take a text apart as its key's type wants it: a list at its commas, pairs at their first equals signs as well."""
+    if get_origin(key.type.__origin__) is not tuple:
+        return text
+    parts = [part.strip() for part in text.split(",")]
+    return [part.split("=", 1) for part in parts] if key.type.__origin__ == Mappings else parts
 
 
 def _with_path(address: str, source: str) -> str:
@@ -242,6 +258,8 @@ def _shown(value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
+        case (tuple(), *_):
+            return "\n".join("=".join(map(str, pair)) for pair in value)
         case tuple() | list():
             return ",".join(map(str, value)) or "(none)"
         case _:

@@ -19,7 +19,11 @@ def check(config_file: str | None, **given: str | None) -> None:
     settings = read_settings(config_file, given)
     tls_context(settings.transport)
     read_headers(settings.transport)
-    rows = [("setting", "value", "source"), *settings.lines()]
-    widths = [max(len(printable(row[column])) for row in rows) for column in (0, 1)]
-    for name, value, source in rows:
-        click.echo(f"{printable(name):{widths[0]}}  {printable(value):{widths[1]}}  {printable(source)}".rstrip())
+    rows = [("setting", "value", "source")]
+    for name, value, source in settings.lines():
+        first, *others = value.split("\n")
+        rows += [(name, first, source), *(("", other, "") for other in others)]
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in shown) for column in (0, 1)]
+    for name, value, source in shown:
+        click.echo(f"{name:{widths[0]}}  {value:{widths[1]}}  {source}".rstrip())

@@ -62,5 +62,5 @@ def _metavar(key: Key) -> str:
 
 
 def _help(key: Key) -> str:
-    default = f"; default: {str(key.default).lower() if isinstance(key.default, bool) else key.default}" if key.default else ""
+    default = "" if key.default in {"", ()} or isinstance(key.default, tuple) else f"; default: {str(key.default).lower()}"
     return f"{key.about[0].upper()}{key.about[1:]}.  [{key.variable}{default}]"

@@ -51,6 +51,20 @@ def encode(records: Iterable[SpanRecord]) -> bytes:
     return export_request(records).SerializeToString(deterministic=True)
 
 
+def read_spans(body: bytes) -> list[tuple[bytes, bytes]]:
+    """Give the id of each span of a request, and its whole content with resource and scope. Raises ValueError for no request."""
+    try:
+        request = ExportTraceServiceRequest.FromString(body)
+    except DecodeError as error:
+        raise ValueError("no ExportTraceServiceRequest") from error
+    return [
+        (span.span_id, b"|".join(part.SerializeToString(deterministic=True) for part in (group.resource, scoped.scope, span)))
+        for group in request.resource_spans
+        for scoped in group.scope_spans
+        for span in scoped.spans
+    ]
+
+
 def to_json(request: ExportTraceServiceRequest) -> dict[str, Any]:
     """Turn the request into its OTLP/JSON form."""
     said: dict[str, Any] = json_format.MessageToDict(request, use_integers_for_enums=True)

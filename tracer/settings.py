@@ -258,9 +258,8 @@ def _shown(value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
-        case (tuple(), *_):
-            return "\n".join("=".join(map(str, pair)) for pair in value)
         case tuple() | list():
-            return ",".join(map(str, value)) or "(none)"
+            pairs = ["=".join(one) for one in value if isinstance(one, tuple)]
+            return "\n".join(pairs) or ",".join(map(str, value)) or "(none)"
         case _:
             return str(value) or "(none)"

@@ -1,11 +1,14 @@
 """What the tests share: the recordings, replaying them, and small objects made by hand."""
 
+import asyncio
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from tracer.clock import Clock
 from tracer.delivery.ledger import END_OF_TIME_NS, Ledger
 from tracer.kube.recording import Fact, read_recording
 from tracer.replay import Replay
@@ -13,7 +16,7 @@ from tracer.tekton.decode import Malformed, Object, Schema, Unread, decode
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Observation, Seen, Synced
 from tracer.telemetry.places import DEFAULT_SETTINGS
-from tracer.telemetry.records import Slot, SpanRecord
+from tracer.telemetry.records import Slot, SpanKind, SpanRecord
 
 HERE = Path(__file__).parent
 RECORDINGS = sorted((HERE / "recordings").iterdir())
@@ -87,6 +90,43 @@ def tell(*values: Json, gone: Iterable[Json] = ()) -> dict[str, SpanRecord]:
     observations += [(2, Gone(read(value))) for value in gone]
     told = drive(observations)
     return {f"{slot.kind}:{slot.name}".rstrip(":"): span for slot, span in told.spans.items()}
+
+
+class ManualClock(Clock):
+    """A clock that goes forward only while somebody waits, at once."""
+
+    def __init__(self) -> None:
+        """Begin at some moment."""
+        self.slept: list[float] = []
+        self._now_s = 1_000.0
+
+    def now_s(self) -> float:
+        """Read it."""
+        return self._now_s
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the time pass."""
+        self.slept.append(seconds)
+        self._now_s += seconds
+        await asyncio.sleep(0)
+
+
+def span_record(uid: str, name: str, text: str = "") -> SpanRecord:
+    """Make a span of an object; its ids follow from UID and name."""
+    return SpanRecord(
+        slot=Slot("step", uid, name=name),
+        trace_id=blake2b(uid.encode(), digest_size=16).digest(),
+        span_id=blake2b(f"{uid}/{name}".encode(), digest_size=8).digest(),
+        parent_span_id=b"",
+        has_remote_parent=False,
+        trace_state="",
+        name=name,
+        kind=SpanKind.INTERNAL,
+        start_ns=at_ns(1),
+        end_ns=at_ns(2),
+        attributes=(("text", text),) if text else (),
+        resource=(("service.name", "tekton"),),
+    )
 
 
 # ---------------------------------------------------------------- objects made by hand

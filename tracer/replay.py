@@ -13,6 +13,7 @@ from tracer.clock import Clock
 from tracer.delivery.ledger import END_OF_TIME_NS, Due, Ledger
 from tracer.delivery.outbox import HELD_SPANS, Outbox
 from tracer.delivery.outcome import Backend, Refused
+from tracer.delivery.policy import USUAL_PACE, Pace
 from tracer.delivery.sender import Sender
 from tracer.errors import InputError
 from tracer.kube.recording import Fact, HalfLine, Progress, read_recording
@@ -78,7 +79,14 @@ class Replay:
 class Delivery:
     """Sends what recordings come to, one after another: reads until enough is due for some requests, sends that, reads on."""
 
-    def __init__(self, backend: Backend, clock: Clock, patience_s: float, tell: Callable[[Iterable[SpanRecord]], None]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        clock: Clock,
+        patience_s: float,
+        tell: Callable[[Iterable[SpanRecord]], None] = lambda _: None,
+        pace: Pace = USUAL_PACE,
+    ) -> None:
         """Prepare. After patience_s without an answer the rest is given up; tell is shown every span, when it becomes due."""
         self.told = 0
         """How many spans became due."""
@@ -91,7 +99,7 @@ class Delivery:
         self._replay = Replay()
         self._now_ns = 0
         self._outbox = Outbox(self._due.pop, backend.encode)
-        self.sender = Sender(backend, self._outbox, self._acknowledge, clock)
+        self.sender = Sender(backend, self._outbox, self._acknowledge, clock, pace)
 
     @property
     def delivered(self) -> int:
@@ -108,7 +116,9 @@ class Delivery:
         """How many spans were told and are not answered for; to be read at the end."""
         return self.told - self.delivered - self.rejected
 
-    async def send(self, path: Path, replay: Replay, progress: Progress, look: Callable[[], None]) -> None:
+    async def send(
+        self, path: Path, replay: Replay, progress: Progress = lambda _: None, look: Callable[[], None] = lambda: None
+    ) -> None:
         """Send one recording; look is called after each try. Raises InputError if the file cannot be used."""
         unusable: InputError | None = None
         try:

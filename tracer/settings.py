@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from tracer.config import ENVIRONMENT_PREFIX, KEYS, OTLP_VARIABLE, TRACES_PATH, TRACES_VARIABLE, Config, Key
+from tracer.delivery.policy import TRY_TIMEOUT_S
 from tracer.documents import yaml_documents
 from tracer.errors import InputError
 from tracer.telemetry.mappings import Mappings, mappings_error
@@ -46,8 +47,8 @@ class Settings:
     """By key; what is not there has its default."""
     headers: tuple[tuple[str, str], ...]
     """To be sent with every request, from OpenTelemetry's variables."""
-    try_timeout_s: float | None
-    """For one try, from OpenTelemetry's variables."""
+    try_timeout_s: float
+    """How long a try may take at first, from OpenTelemetry's variables."""
     proxy: str
     """The way to the endpoint; empty for none."""
 
@@ -82,7 +83,7 @@ class Settings:
             yield key.name, _shown(reduce(getattr, key.name.split("."), self.config)), self.sources.get(key.name, "default")
         shown = {
             _HEADERS: ", ".join(f"{name}: (hidden)" for name, _ in self.headers),
-            _TRY_TIMEOUT: f"{self.try_timeout_s} s",
+            _TRY_TIMEOUT: f"{self.try_timeout_s:g} s",
             _PROXY: without_credentials(self.proxy),
         }
         for name, value in shown.items():
@@ -232,10 +233,10 @@ def _headers(variables: Mapping[str, str], sources: dict[str, str]) -> tuple[tup
     return tuple(headers)
 
 
-def _try_timeout_s(variables: Mapping[str, str], sources: dict[str, str]) -> float | None:
+def _try_timeout_s(variables: Mapping[str, str], sources: dict[str, str]) -> float:
     source = next((name for name in (f"{TRACES_VARIABLE}TIMEOUT", f"{OTLP_VARIABLE}TIMEOUT") if name in variables), None)
     if source is None:
-        return None
+        return TRY_TIMEOUT_S
     said = variables[source]
     if not (said.isascii() and said.isdigit() and 0 < int(said[:_LONGEST_NUMBER]) <= _LONGEST_TRY_MS):
         raise InputError(f"{source} is {said[:_SHOWN_CHARACTERS]}; allowed: milliseconds from 1 to {_LONGEST_TRY_MS}.")

@@ -12,6 +12,7 @@ from tracer.clock import Clock
 from tracer.delivery.ledger import Ledger
 from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outcome import Delivered, Refused
+from tracer.delivery.policy import Pace
 from tracer.errors import BackendError
 from tracer.explain.terminal.glyphs import printable
 from tracer.kube.recording import find_recording
@@ -87,7 +88,7 @@ async def _send(
     clock, otlp = Clock(), settings.config.otlp
     async with Transport(settings.transport, clock) as transport:
         backend = OtlpHttp(transport, otlp.endpoint, is_compressed=otlp.compression == "gzip")
-        delivery = Delivery(backend, clock, timeout_s, count.add)
+        delivery = Delivery(backend, clock, timeout_s, count.add, Pace(usual_timeout_s=settings.try_timeout_s))
         sending = Sending([path for path, _ in replays], delivery, is_shown=with_bar)
         with sending.bar:
             for path, one in replays:

@@ -14,7 +14,7 @@ from tracer.delivery.outcome import Delivered, Outcome, Partly, Refused, Rejecte
 IN_FLIGHT = 4
 REQUEST_SPANS = 512
 TRY_TIMEOUT_S, LONGEST_TRY_TIMEOUT_S = 10.0, 60.0
-"""Growing, because to a backend that takes 30 s a try of 10 s would be sent again for ever."""
+MOST_TIMEOUTS = 9  # that are counted: then a request holds one span
 ANSWERS_TO_TRUST = 10
 """So many answers in a row undo what a time-out did."""
 LONGEST_WAIT_S = 300.0
@@ -72,31 +72,40 @@ def judge(outcome: Outcome, spans: int, tries: int, *, others_pass: bool) -> Ver
 class Pace:
     """How hard a backend is pressed. It starts with one request, so that a wrong address is met by one."""
 
+    usual_timeout_s: float = TRY_TIMEOUT_S
     in_flight: int = 1
     """How many requests may be under way."""
-    try_timeout_s: float = TRY_TIMEOUT_S
-    most_spans: int = REQUEST_SPANS
-    """In one request."""
+    timeouts: int = 0
+    """Since the backend was last trusted."""
     failures: int = 0
     """In a row."""
     answers: int = 0
     """In a row."""
 
+    @property
+    def try_timeout_s(self) -> float:
+        """How long a try may take: longer after each time-out, or to a backend that needs 30 s all would be sent for ever."""
+        return min(LONGEST_TRY_TIMEOUT_S, self.usual_timeout_s * (1 << self.timeouts))
+
+    @property
+    def most_spans(self) -> int:
+        """How many spans a request may hold: fewer after each time-out."""
+        return max(1, REQUEST_SPANS >> self.timeouts)
+
     def after_answer(self) -> "Pace":
         """Give the pace after a request was answered: one more at a time, and after enough of them no more caution."""
         answers = self.answers + 1
-        faster = replace(self, in_flight=min(IN_FLIGHT, self.in_flight + 1), failures=0, answers=answers)
-        if answers < ANSWERS_TO_TRUST:
-            return faster
-        return replace(faster, try_timeout_s=TRY_TIMEOUT_S, most_spans=REQUEST_SPANS)
+        timeouts = self.timeouts if answers < ANSWERS_TO_TRUST else 0
+        return replace(self, in_flight=min(IN_FLIGHT, self.in_flight + 1), timeouts=timeouts, failures=0, answers=answers)
 
     def after_failure(self, outcome: Outcome) -> "Pace":
         """Give the pace after a request failed: one at a time, and after a time-out less in more time."""
-        slower = replace(self, in_flight=1, failures=self.failures + 1, answers=0)
-        if not isinstance(outcome, Retry) or outcome.trouble is not Trouble.SLOW:
-            return slower
-        longer_s = min(LONGEST_TRY_TIMEOUT_S, self.try_timeout_s * 2)
-        return replace(slower, try_timeout_s=longer_s, most_spans=max(1, self.most_spans // 2))
+        is_slow = isinstance(outcome, Retry) and outcome.trouble is Trouble.SLOW
+        timeouts = min(MOST_TIMEOUTS, self.timeouts + is_slow)
+        return replace(self, in_flight=1, timeouts=timeouts, failures=self.failures + 1, answers=0)
+
+
+USUAL_PACE = Pace()
 
 
 def is_failure(outcome: Outcome, verdict: Verdict) -> bool:

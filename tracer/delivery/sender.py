@@ -12,7 +12,7 @@ from tracer.backoff import full_jitter_s
 from tracer.clock import Clock
 from tracer.delivery.outbox import Outbox, Request
 from tracer.delivery.outcome import Backend, Delivered, Outcome, Partly
-from tracer.delivery.policy import Action, Pace, is_failure, judge, wait_s
+from tracer.delivery.policy import USUAL_PACE, Action, Pace, is_failure, judge, wait_s
 from tracer.telemetry.records import Slot
 
 Acknowledge = Callable[[str, list[Slot]], None]
@@ -24,7 +24,7 @@ OTHER_REASONS = "other reasons"
 class Sender:
     """Sends what an outbox holds."""
 
-    def __init__(self, backend: Backend, outbox: Outbox, acknowledge: Acknowledge, clock: Clock) -> None:
+    def __init__(self, backend: Backend, outbox: Outbox, acknowledge: Acknowledge, clock: Clock, pace: Pace = USUAL_PACE) -> None:
         """Prepare; nothing is sent before `run`."""
         self.trouble: Outcome | None = None
         """The last failure; None when the last request was answered."""
@@ -40,7 +40,7 @@ class Sender:
         self._outbox = outbox
         self._acknowledge = acknowledge
         self._clock = clock
-        self._pace = Pace()
+        self._pace = pace
         self._answers = 0
         self._under_way = 0
         self._quiet_until_s = 0.0

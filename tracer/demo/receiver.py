@@ -42,9 +42,9 @@ class Receiver:
         self._left = iter(self.replies)
         application = web.Application(client_max_size=MOST_REQUEST_BYTES)
         application.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(application, access_log=None)
+        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls, shutdown_timeout=0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http{'s' if self.tls is not None else ''}://{host}:{port}/v1/traces"

@@ -46,7 +46,6 @@ def test_explain_tells_the_truth_where_tekton_does_not() -> None:
         (["replay", "--dry-run", "TEXT"], "neither JSON nor YAML"),
         (["replay", "--dry-run", "CONFIGMAPS"], "holds ConfigMap"),
         (["replay", "--dry-run", "FOLDER"], "neither watch.jsonl nor objects.json"),
-        (["replay", TIMEOUT], "add --dry-run"),
         (["replay"], "Missing argument 'PATH...'"),
         (["replay", "--dry-run", "--ouput", "json", TIMEOUT], "No such option"),
         (["replay", "--dry-run", "-o", "xml", TIMEOUT], "'xml' is not one of"),

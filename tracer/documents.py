@@ -1,13 +1,27 @@
-"""The one door to YAML: text to plain values, safely.
+"""How does text become plain values, whoever wrote it? The one door to YAML, and a mend for JSON.
 
 Keeps: no aliases, for a few lines of them can stand for gigabytes; no depth that a recursive loader cannot bear.
 """
 
+import re
 from collections.abc import Iterator
 
 import yaml
 
 _DEEPEST = 100  # Kubernetes' objects have about 15 levels
+
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
+def without_lone_surrogates(json: bytes) -> bytes:
+    """Write U+FFFD for each half of a surrogate pair that JSON text has without its other half, which is no character at all.
+
+    Source: RFC 8259, 8.2; Go's encoding/json, and so the API server, does the same.
+    """
+    return _ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], json)
 
 
 def yaml_documents(content: bytes) -> Iterator[object]:

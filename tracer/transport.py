@@ -32,6 +32,7 @@ _HEADERS_FILE_BYTES = 1 << 20
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # 5.5
 _OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "connection"})
+_HTTP2_SETTINGS = repr(b"\x04\x00\x00\x00\x00\x00")[2:-1]  # how the error quotes what such a server says first
 _AUTOMATIC_GZIP_OR_ZLIB = 47
 
 
@@ -102,13 +103,14 @@ class Transport:
     """Sends requests. Open it with `async with`."""
 
     def __init__(self, settings: TransportSettings, clock: Clock) -> None:
-        """Prepare; nothing is read or opened before the first request."""
+        """Prepare; nothing is read yet."""
         self._settings = settings
         self._clock = clock
         self._pool: _Pool | None = None
 
     async def __aenter__(self) -> Self:
-        """Nothing to do yet: connections open with the first request."""
+        """Read the files; connections open with the first request. Raises InputError if a file cannot be used."""
+        self._pool = self._open()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -137,18 +139,9 @@ class Transport:
     @asynccontextmanager
     async def _connections(self) -> AsyncIterator[_Pool]:
         """Lend connections that are young enough and were opened with the files as they are now."""
-        files, now_s, pool = _stamps(self._settings), self._clock.now_s(), self._pool
-        if pool is None or pool.files != files or now_s - pool.opened_s > CONNECTION_AGE_S:
-            headers = read_headers(self._settings)
-            connector = aiohttp.TCPConnector(ssl=tls_context(self._settings))
-            session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),
-                auto_decompress=False,
-                headers={"User-Agent": f"tekton-tracer/{__version__}", "Accept-Encoding": "identity"},
-            )
-            self._pool, retired = _Pool(session, headers, files, now_s), pool
+        pool = self._pool
+        if pool is None or pool.files != _stamps(self._settings) or self._clock.now_s() - pool.opened_s > CONNECTION_AGE_S:
+            self._pool, retired = self._open(), pool
             if retired is not None and not retired.users:
                 await retired.session.close()
             pool = self._pool
@@ -160,6 +153,18 @@ class Transport:
             if pool is not self._pool and not pool.users:
                 await pool.session.close()
 
+    def _open(self) -> _Pool:
+        files = _stamps(self._settings)  # before they are read: what changes in between is seen the next time
+        headers = read_headers(self._settings)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls_context(self._settings)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+            headers={"User-Agent": f"tekton-tracer/{__version__}", "Accept-Encoding": "identity"},
+        )
+        return _Pool(session, headers, files, self._clock.now_s())
+
 
 def tls_context(settings: TransportSettings) -> ssl.SSLContext:
     """Build what TLS needs. Raises InputError if a file cannot be used; nothing of it is shown."""
@@ -167,6 +172,8 @@ def tls_context(settings: TransportSettings) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=settings.ca_file or None)
     except (OSError, ValueError) as error:
         raise InputError(f"The CA file {settings.ca_file} {_fault(error, 'PEM certificates')}.") from error
+    if settings.key_file and not settings.cert_file:
+        raise InputError(f"The key {settings.key_file} has no certificate; give otlp.cert_file too.")
     if settings.cert_file:
         files = " and ".join(filter(None, (settings.cert_file, settings.key_file)))
         try:
@@ -281,8 +288,10 @@ def _no_answer(error: Exception) -> NoAnswer:
             return NoAnswer(Reason.UNUSABLE, f"refuses TLS ({said}); see otlp.ca_file, otlp.cert_file and otlp.key_file")
         case aiohttp.ClientConnectorError():
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: {_strerror(error)}")
+        case aiohttp.ClientResponseError() if _HTTP2_SETTINGS in error.message:
+            return NoAnswer(Reason.UNUSABLE, "speaks gRPC; give the port for HTTP, usually 4318 instead of 4317")
         case aiohttp.ClientResponseError():
-            return NoAnswer(Reason.UNUSABLE, "does not speak HTTP/1.1; is it the port for gRPC (4317) instead of HTTP (4318)?")
+            return NoAnswer(Reason.LOST, "answered with something that is no HTTP")
         case _:
             return NoAnswer(Reason.LOST, "broke off before it had answered")
 

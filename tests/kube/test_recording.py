@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.kit import RECORDINGS, SCHEMA, pipeline_run, pod, replay, task_run
 from tracer.demo.player import packaged_recordings
+from tracer.documents import without_lone_surrogates
 from tracer.errors import InputError
 from tracer.kube.recording import Fact, HalfLine, Reading, find_recording, read_recording, size_bytes, write_recording
 from tracer.tekton.decode import Malformed, Unread
@@ -139,10 +140,17 @@ def test_what_cannot_be_opened_says_so(tmp_path: Path) -> None:
 
 
 def test_a_document_that_is_no_json_costs_only_itself(tmp_path: Path) -> None:
-    """A lone surrogate in one of several documents leaves the others."""
-    good = json.dumps(ITEMS[0], indent=1)
-    bad = json.dumps(ITEMS[1] | {"x": "\ud800"}, indent=1)
-    assert kinds(read_text(tmp_path, f"{good}\n{bad}\n{good}")) == ["PipelineRun", "Malformed", "PipelineRun"]
+    """A key that JSON does not have, in one of several YAML documents, leaves the others."""
+    good = yaml.safe_dump(ITEMS[0])
+    assert kinds(read_text(tmp_path, f"{good}---\nnull: 1\n---\n{good}")) == ["PipelineRun", "Malformed", "PipelineRun"]
+
+
+def test_a_lone_surrogate_costs_nothing(tmp_path: Path) -> None:
+    """An object with half a character in it is read, wherever it stands: in a list, among documents, as a watch event."""
+    good, nasty = ITEMS[0], {**ITEMS[1], "x": "\ud800"}
+    event = json.dumps({"type": "ADDED", "object": nasty})
+    for text in [json.dumps({"items": [good, nasty]}), f"{json.dumps(good)}\n{json.dumps(nasty)}", f"{event}\n"]:
+        assert kinds(read_text(tmp_path, text))[-1] == "TaskRun"
 
 
 def test_a_folder_means_its_watch_events_first(tmp_path: Path) -> None:
@@ -190,3 +198,10 @@ def test_nothing_private_is_recorded(tmp_path: Path) -> None:
     path = tmp_path / "watch.jsonl"
     path.write_text(lines)
     assert not [one for one in read_recording(path, SCHEMA) if isinstance(one, Malformed | Unread)]
+
+
+@given(st.text(st.characters(), max_size=40))
+def test_lone_surrogates_are_mended(text: str) -> None:
+    """Whatever JSON escapes, half a surrogate pair becomes U+FFFD, and nothing else changes."""
+    mended = json.loads(without_lone_surrogates(json.dumps(text).encode()))
+    assert mended == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

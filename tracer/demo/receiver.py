@@ -32,19 +32,21 @@ class Receiver:
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     """Headers and body of each request, taken or not."""
     keeps_requests: bool = True
+    port: int = 0
+    """Where to listen on loopback; 0 for any free port."""
     url: str = ""
-    """Where it listens, once it is open."""
+    """What to send to, once it is open."""
     _left: Iterator["Reply"] = field(init=False)
     _runner: web.AppRunner = field(init=False)
 
     async def __aenter__(self) -> Self:
-        """Listen on a free port."""
+        """Listen."""
         self._left = iter(self.replies)
         application = web.Application(client_max_size=MOST_REQUEST_BYTES)
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http{'s' if self.tls is not None else ''}://{host}:{port}/v1/traces"

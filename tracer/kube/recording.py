@@ -14,7 +14,7 @@ from typing import IO
 
 import msgspec
 
-from tracer.documents import yaml_documents
+from tracer.documents import without_lone_surrogates, yaml_documents
 from tracer.errors import InputError
 from tracer.tekton.decode import Malformed, Object, Schema, Unread, decode, encode
 from tracer.tekton.event import Event
@@ -178,7 +178,8 @@ def decode_watch_event(line: bytes) -> WatchEvent | str:
     except msgspec.ValidationError as error:
         return str(error)
     except (ValueError, msgspec.MsgspecError, RecursionError):
-        return "it is not JSON"
+        mended = without_lone_surrogates(line)
+        return decode_watch_event(mended) if mended != line else "it is not JSON"
 
 
 def _read_event(event: WatchEvent, schema: Schema) -> Iterator[Reading]:
@@ -247,7 +248,7 @@ def _documents(path: Path, content: bytes) -> Iterator[bytes | Malformed]:
     try:
         _ANY.decode(content)
     except (ValueError, msgspec.MsgspecError, RecursionError):
-        yield from _joined_documents(path, content)
+        yield from _joined_documents(path, without_lone_surrogates(content))
     else:
         yield content
 

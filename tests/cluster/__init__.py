@@ -1,0 +1,1 @@
+"""What only a real cluster and a real Jaeger can say."""

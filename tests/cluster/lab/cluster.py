@@ -1,0 +1,151 @@
+"""How does the cluster come up, and go down again?
+
+Keeps: nothing of an earlier cluster is left in a new one; what is taken down leaves the programs and nothing else.
+"""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from tests.cluster.lab import certificates, images, tekton
+from tests.cluster.lab.builds import build
+from tests.cluster.lab.components import Component, components, configure
+from tests.cluster.lab.place import API_ADDRESS, NODE_ADDRESS, SOCKET, WEBHOOK_ADDRESS, Place, ctr_command
+from tests.cluster.lab.shell import ENVIRONMENT, LabError, call, run, wait_until
+
+ADDRESSES = (NODE_ADDRESS, API_ADDRESS, WEBHOOK_ADDRESS)
+READY_WITHIN_S = 90
+STOPPED_WITHIN_S = 3
+PODS_GONE_WITHIN_S = 5
+# Clients before servers, so that none fills its log with farewells; containerd is last, after its containers.
+STOPPED_FIRST = ("relay-api", "relay-webhook", "jaeger", "tekton-controller", "tekton-webhook")
+STOPPED_NEXT = ("scheduler", "controller-manager", "kubelet", "apiserver", "etcd")
+
+
+class Cluster:
+    """The one cluster of a place; each component can be stopped and started by its name."""
+
+    def __init__(self, place: Place, apiserver_flags: Iterable[str] = ()) -> None:
+        """Know the components; nothing is started yet."""
+        self.place = place
+        self._components = components(place, apiserver_flags)
+
+    def up(self) -> None:
+        """Build what is missing and start everything anew; an older cluster of this place is taken down first.
+
+        Raises LabError if a program cannot be had or does not become ready.
+        """
+        build(self.place)
+        self.down()
+        self.place.state.mkdir(parents=True)
+        for address in ADDRESSES:
+            call("ip", "addr", "add", f"{address}/32", "dev", "lo")
+        certificates.make(self.place)
+        configure(self.place)
+        self._launch("relay-api", "relay-webhook", "containerd", "etcd", "apiserver")
+        self._await("containerd")
+        images.load_all(self.place)
+        self._await("etcd", "apiserver")
+        tekton.install(self.place)
+        later = ("controller-manager", "scheduler", "kubelet", "tekton-webhook", "tekton-controller", "jaeger")
+        self._launch(*later)
+        self._await(*later)
+
+    def down(self) -> None:
+        """Stop everything and throw the state away; does nothing where nothing stands."""
+        if self.place.state.exists():
+            self.place.asked("delete", "pods", "--all", "-A", "--grace-period=0", "--force", "--wait=false")
+            wait_until(lambda: not _in_containerd("tasks"), PODS_GONE_WITHIN_S)  # the kubelet gives their networks back
+            for name in (*STOPPED_FIRST, *STOPPED_NEXT):
+                self.stop(name)
+            if SOCKET.exists():
+                _remove_containers()
+            self.stop("containerd")
+            _unmount_below(self.place.state, SOCKET.parent)
+            shutil.rmtree(self.place.state)
+        shutil.rmtree(SOCKET.parent, ignore_errors=True)
+        for address in ADDRESSES:
+            run("ip", "addr", "del", f"{address}/32", "dev", "lo")
+
+    def start(self, name: str) -> None:
+        """Start a component and wait until it works. Raises LabError, which names its log, if it does not."""
+        self._launch(name)
+        self._await(name)
+
+    def stop(self, name: str) -> None:
+        """End a component, by force if it takes long; does nothing if it does not run."""
+        file = self.place.pid_file(name)
+        if not file.exists():
+            return
+        pid = int(file.read_text())
+        for last_word in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.kill(pid, last_word)
+            if wait_until(lambda: not _is_alive(pid), STOPPED_WITHIN_S):
+                break
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        file.unlink()
+
+    def _launch(self, *names: str) -> None:
+        for name in names:
+            pid = _spawn(self._components[name], self.place.log(name))
+            self.place.pid_file(name).write_text(str(pid))
+
+    def _await(self, *names: str) -> None:
+        for name in names:
+            component, pid = self._components[name], int(self.place.pid_file(name).read_text())
+            if not _becomes_ready(component, pid):
+                raise LabError(f"{name} does not become ready: read its log, {self.place.log(name)}.")
+
+
+def _spawn(component: Component, log: Path) -> int:
+    """Start a process that outlives this one; its output is added to its log."""
+    program, *arguments = map(str, component.command)
+    path = shutil.which(program)
+    if path is None:
+        raise LabError(f"There is no {program}: run `build`.")
+    return os.posix_spawn(
+        path,
+        [path, *arguments],
+        {**ENVIRONMENT, **component.environment},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def _is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _becomes_ready(component: Component, pid: int) -> bool:
+    return wait_until(lambda: component.is_ready() or not _is_alive(pid), READY_WITHIN_S) and _is_alive(pid)
+
+
+def _in_containerd(kind: str) -> list[str]:
+    return run(*ctr_command(kind, "ls", "-q")).stdout.split()
+
+
+def _remove_containers() -> None:
+    """End what still runs in containerd, so that no shim is left behind."""
+    for container in _in_containerd("containers"):
+        run(*ctr_command("tasks", "rm", "-f", container))
+        run(*ctr_command("containers", "rm", container))
+
+
+def _unmount_below(*folders: Path) -> None:
+    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+        where = Path(line.split()[1])
+        if any(where.is_relative_to(folder) for folder in folders):
+            run("umount", "-l", where)

@@ -6,10 +6,10 @@ PIP = $(PYTHON) -m pip --quiet --disable-pip-version-check
 CODE = $(wildcard tracer tests benchmarks)
 PURE = tests/tekton tests/lifecycle tests/telemetry tests/delivery
 
-.PHONY: help demo test quick check fmt bench lock clean
+.PHONY: help demo test quick cluster-test check fmt bench lock clean
 
 help:  ## print this menu
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.run  ## play a recorded run, needs no cluster (DEMO_ARGS='--help' shows how)
 	@.venv/bin/tracer demo $(DEMO_ARGS)
@@ -19,6 +19,9 @@ test: check  ## check and test everything (PYTEST_ARGS='-k name' picks tests)
 
 quick: check  ## check everything, test the pure rooms: under a minute
 	@$(PYTHON) -m pytest $(PURE) $(PYTEST_ARGS)
+
+cluster-test: .venv/.dev  ## test on a real cluster with a real Jaeger (root on Debian 12; PYTEST_ARGS as above)
+	@$(PYTHON) -m pytest tests/cluster -rs $(PYTEST_ARGS)
 
 check: .venv/.dev
 	@.venv/bin/ruff format --check

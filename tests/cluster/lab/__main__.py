@@ -13,7 +13,6 @@ from tests.cluster.lab import images, recorder
 from tests.cluster.lab.builds import build as build_all
 from tests.cluster.lab.builds import unfit
 from tests.cluster.lab.cluster import Cluster
-from tests.cluster.lab.place import Place
 from tests.cluster.lab.shell import LabError
 
 AT_ONCE = 3
@@ -23,25 +22,18 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 _folder = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CLUSTER"})
-@click.option(
-    "--home",
-    type=_folder,
-    default=Place.default_home(),
-    show_envvar=True,
-    help="Where programs and state are kept (default: ~/.cache/cluster).",
-)
-@click.option("--apiserver-flags", default="", show_envvar=True, help="Further flags of kube-apiserver.")
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.pass_context
-def cli(context: click.Context, home: Path, apiserver_flags: str) -> None:
+def cli(context: click.Context) -> None:
     """Run a real one-node Kubernetes with real Tekton and Jaeger on this machine. Needs root and Debian 12.
 
-    etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, containerd with runc, Tekton's controller and webhook,
-    Jaeger in memory (OTLP on 4317 and 4318, queries on 16686).
-    """
+    \b
+    CLUSTER_HOME             where programs and state are kept (default: ~/.cache/cluster)
+    CLUSTER_APISERVER_FLAGS  further flags of kube-apiserver
+    """  # noqa: D301 - click's mark for text that is not to be wrapped
     if reason := unfit(os.geteuid(), platform.freedesktop_os_release()):
         raise LabError(reason)
-    context.obj = Cluster(Place(home), shlex.split(apiserver_flags))
+    context.obj = Cluster.of_environment()
 
 
 @cli.command()

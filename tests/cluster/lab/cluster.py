@@ -4,11 +4,13 @@ Keeps: nothing of an earlier cluster is left in a new one; what is taken down le
 """
 
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from tests.cluster.lab import certificates, images, tekton
 from tests.cluster.lab.builds import build
@@ -18,11 +20,8 @@ from tests.cluster.lab.shell import ENVIRONMENT, LabError, call, run, wait_until
 
 ADDRESSES = (NODE_ADDRESS, API_ADDRESS, WEBHOOK_ADDRESS)
 READY_WITHIN_S = 90
-STOPPED_WITHIN_S = 3
+STOPPED_WITHIN_S = 10
 PODS_GONE_WITHIN_S = 5
-# Clients before servers, so that none fills its log with farewells; containerd is last, after its containers.
-STOPPED_FIRST = ("relay-api", "relay-webhook", "jaeger", "tekton-controller", "tekton-webhook")
-STOPPED_NEXT = ("scheduler", "controller-manager", "kubelet", "apiserver", "etcd")
 
 
 class Cluster:
@@ -32,6 +31,12 @@ class Cluster:
         """Know the components; nothing is started yet."""
         self.place = place
         self._components = components(place, apiserver_flags)
+
+    @classmethod
+    def of_environment(cls) -> Self:
+        """Know the cluster that CLUSTER_HOME (else ~/.cache/cluster) and CLUSTER_APISERVER_FLAGS describe."""
+        home = ENVIRONMENT.get("CLUSTER_HOME") or Path.home() / ".cache" / "cluster"
+        return cls(Place(Path(home)), shlex.split(ENVIRONMENT.get("CLUSTER_APISERVER_FLAGS", "")))
 
     def up(self) -> None:
         """Build what is missing and start everything anew; an older cluster of this place is taken down first.
@@ -59,7 +64,7 @@ class Cluster:
         if self.place.state.exists():
             self.place.asked("delete", "pods", "--all", "-A", "--grace-period=0", "--force", "--wait=false")
             wait_until(lambda: not _in_containerd("tasks"), PODS_GONE_WITHIN_S)  # the kubelet gives their networks back
-            for name in (*STOPPED_FIRST, *STOPPED_NEXT):
+            for name in self._components.keys() - {"containerd"}:
                 self.stop(name)
             if SOCKET.exists():
                 _remove_containers()
@@ -76,16 +81,17 @@ class Cluster:
         self._await(name)
 
     def stop(self, name: str) -> None:
-        """End a component, by force if it takes long; does nothing if it does not run."""
+        """Kill a component, since nothing of it is to be kept; does nothing if it does not run."""
         file = self.place.pid_file(name)
         if not file.exists():
             return
         pid = int(file.read_text())
-        for last_word in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.kill(pid, last_word)
-            if wait_until(lambda: not _is_alive(pid), STOPPED_WITHIN_S):
-                break
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        if not wait_until(lambda: not _is_alive(pid), STOPPED_WITHIN_S):
+            raise LabError(
+                f"{name}, process {pid}, does not end though it was killed: see what it waits for in /proc/{pid}/stack."
+            )
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         file.unlink()

@@ -32,11 +32,6 @@ class Place:
 
     home: Path
 
-    @staticmethod
-    def default_home() -> Path:
-        """Where a cluster lives unless its user says otherwise."""
-        return Path.home() / ".cache" / "cluster"
-
     @property
     def bin(self) -> Path:
         """The programs, built from their Go modules."""

@@ -77,7 +77,7 @@ def logs(cluster: Cluster, component: str) -> None:
     click.echo(log.read_text(errors="replace"), nl=False)
 
 
-@cli.command()
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("name")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("entrypoint", nargs=-1)

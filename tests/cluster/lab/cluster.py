@@ -45,9 +45,13 @@ class Cluster:
         """
         build(self.place)
         self.down()
+        if SOCKET.exists():
+            raise LabError(
+                f"Another cluster stands, {SOCKET} is its: run `down` with its CLUSTER_HOME, since both use the same ports."
+            )
         self.place.state.mkdir(parents=True)
         for address in ADDRESSES:
-            call("ip", "addr", "add", f"{address}/32", "dev", "lo")
+            call("ip", "addr", "replace", f"{address}/32", "dev", "lo")
         certificates.make(self.place)
         configure(self.place)
         self._launch("relay-api", "relay-webhook", "containerd", "etcd", "apiserver")
@@ -71,9 +75,9 @@ class Cluster:
             self.stop("containerd")
             _unmount_below(self.place.state, SOCKET.parent)
             shutil.rmtree(self.place.state)
-        shutil.rmtree(SOCKET.parent, ignore_errors=True)
-        for address in ADDRESSES:
-            run("ip", "addr", "del", f"{address}/32", "dev", "lo")
+            shutil.rmtree(SOCKET.parent, ignore_errors=True)
+            for address in ADDRESSES:
+                run("ip", "addr", "del", f"{address}/32", "dev", "lo")
 
     def start(self, name: str) -> None:
         """Start a component and wait until it works. Raises LabError, which names its log, if it does not."""
@@ -82,19 +86,14 @@ class Cluster:
 
     def stop(self, name: str) -> None:
         """Kill a component, since nothing of it is to be kept; does nothing if it does not run."""
-        file = self.place.pid_file(name)
-        if not file.exists():
-            return
-        pid = int(file.read_text())
-        with suppress(ProcessLookupError):
+        pid = self._pid(name)
+        if pid is not None:
             os.kill(pid, signal.SIGKILL)
-        if not wait_until(lambda: not _is_alive(pid), STOPPED_WITHIN_S):
-            raise LabError(
-                f"{name}, process {pid}, does not end though it was killed: see what it waits for in /proc/{pid}/stack."
-            )
-        with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        file.unlink()
+            if not wait_until(lambda: self._pid(name) is None, STOPPED_WITHIN_S):
+                raise LabError(f"{name} does not end though it was killed: see what it waits for in /proc/{pid}/stack.")
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        self.place.pid_file(name).unlink(missing_ok=True)
 
     def _launch(self, *names: str) -> None:
         for name in names:
@@ -103,9 +102,21 @@ class Cluster:
 
     def _await(self, *names: str) -> None:
         for name in names:
-            component, pid = self._components[name], int(self.place.pid_file(name).read_text())
-            if not _becomes_ready(component, pid):
+            if not self._becomes_ready(name):
                 raise LabError(f"{name} does not become ready: read its log, {self.place.log(name)}.")
+
+    def _becomes_ready(self, name: str) -> bool:
+        is_ready = self._components[name].is_ready
+        return wait_until(lambda: is_ready() or self._pid(name) is None, READY_WITHIN_S) and self._pid(name) is not None
+
+    def _pid(self, name: str) -> int | None:
+        """Give the process id of a component that runs: none that ended, nor a stranger's that has its number after a reboot."""
+        try:
+            pid = int(self.place.pid_file(name).read_text())
+            program = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0])
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return pid if Path(program).name == Path(self._components[name].command[0]).name else None
 
 
 def _spawn(component: Component, log: Path) -> int:
@@ -125,18 +136,6 @@ def _spawn(component: Component, log: Path) -> int:
         ],
         setsid=True,
     )
-
-
-def _is_alive(pid: int) -> bool:
-    """Say whether a process runs; one that ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def _becomes_ready(component: Component, pid: int) -> bool:
-    return wait_until(lambda: component.is_ready() or not _is_alive(pid), READY_WITHIN_S) and _is_alive(pid)
 
 
 def _in_containerd(kind: str) -> list[str]:

@@ -4,6 +4,7 @@ Keeps: nothing of an earlier cluster is left in a new one; what is taken down le
 """
 
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -87,12 +88,8 @@ class Cluster:
     def stop(self, name: str) -> None:
         """Kill a component, since nothing of it is to be kept; does nothing if it does not run."""
         pid = self._pid(name)
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-            if not wait_until(lambda: self._pid(name) is None, STOPPED_WITHIN_S):
-                raise LabError(f"{name} does not end though it was killed: see what it waits for in /proc/{pid}/stack.")
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+        if pid is not None and not _kill(pid):
+            raise LabError(f"{name} does not end though it was killed: see what it waits for in /proc/{pid}/stack.")
         self.place.pid_file(name).unlink(missing_ok=True)
 
     def _launch(self, *names: str) -> None:
@@ -103,7 +100,8 @@ class Cluster:
     def _await(self, *names: str) -> None:
         for name in names:
             if not self._becomes_ready(name):
-                raise LabError(f"{name} does not become ready: read its log, {self.place.log(name)}.")
+                log = self.place.log(name)
+                raise LabError(f"{name} does not become ready: read its log, {log}, which ends with: {_last_line(log)}")
 
     def _becomes_ready(self, name: str) -> bool:
         is_ready = self._components[name].is_ready
@@ -113,21 +111,26 @@ class Cluster:
         """Give the process id of a component that runs: none that ended, nor a stranger's that has its number after a reboot."""
         try:
             pid = int(self.place.pid_file(name).read_text())
-            program = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0])
+            running = Path(f"/proc/{pid}/exe").readlink()
         except (FileNotFoundError, ProcessLookupError):
             return None
-        return pid if Path(program).name == Path(self._components[name].command[0]).name else None
+        # A program that was built anew while it runs is said to be deleted.
+        return pid if running.name.removesuffix(" (deleted)") == _program(self._components[name]).resolve().name else None
+
+
+def _program(component: Component) -> Path:
+    found = shutil.which(component.command[0])
+    if found is None:
+        raise LabError(f"There is no {component.command[0]}: run `build`.")
+    return Path(found)
 
 
 def _spawn(component: Component, log: Path) -> int:
     """Start a process that outlives this one; its output is added to its log."""
-    program, *arguments = map(str, component.command)
-    path = shutil.which(program)
-    if path is None:
-        raise LabError(f"There is no {program}: run `build`.")
+    program = _program(component)
     return os.posix_spawn(
-        path,
-        [path, *arguments],
+        program,
+        (program, *component.command[1:]),
         {**ENVIRONMENT, **component.environment},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -136,6 +139,25 @@ def _spawn(component: Component, log: Path) -> int:
         ],
         setsid=True,
     )
+
+
+def _kill(pid: int) -> bool:
+    """Kill a process, wait until its last thread has ended, so that its ports are free; say whether it has."""
+    with suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            ended, _, _ = select.select([process], [], [], STOPPED_WITHIN_S)
+        finally:
+            os.close(process)
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        return bool(ended)
+    return True
+
+
+def _last_line(log: Path) -> str:
+    return (log.read_text(errors="replace").splitlines() or ["nothing"])[-1]
 
 
 def _in_containerd(kind: str) -> list[str]:

@@ -21,7 +21,7 @@ quick: check  ## check everything, test the pure rooms: under a minute
 	@$(PYTHON) -m pytest $(PURE) $(PYTEST_ARGS)
 
 cluster-test: .venv/.dev  ## test on a real cluster with a real Jaeger (root on Debian 12; PYTEST_ARGS as above)
-	@$(PYTHON) -m pytest tests/cluster -rs $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest tests/cluster $(PYTEST_ARGS)
 
 check: .venv/.dev
 	@.venv/bin/ruff format --check

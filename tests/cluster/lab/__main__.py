@@ -1,7 +1,5 @@
 """Which commands are there? Errors are one sentence."""
 
-import os
-import platform
 import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +9,7 @@ import click
 
 from tests.cluster.lab import images, recorder
 from tests.cluster.lab.builds import build as build_all
-from tests.cluster.lab.builds import unfit
+from tests.cluster.lab.builds import unfit_here
 from tests.cluster.lab.cluster import Cluster
 from tests.cluster.lab.shell import LabError
 
@@ -31,7 +29,7 @@ def cli(context: click.Context) -> None:
     CLUSTER_HOME             where programs and state are kept (default: ~/.cache/cluster)
     CLUSTER_APISERVER_FLAGS  further flags of kube-apiserver
     """  # noqa: D301 - click's mark for text that is not to be wrapped
-    if reason := unfit(os.geteuid(), platform.freedesktop_os_release()):
+    if reason := unfit_here():
         raise LabError(reason)
     context.obj = Cluster.of_environment()
 

@@ -5,6 +5,7 @@ Keeps: a program is built once for each text of its go.mod; where all are built,
 
 import hashlib
 import json
+import os
 import platform
 import re
 import shutil
@@ -95,6 +96,15 @@ def unfit(user_id: int, release: Mapping[str, str]) -> str:
         found = release.get("PRETTY_NAME", "another system")
         return f"The cluster stands on Debian 12 only, and this is {found}: use a container or a virtual machine of it."
     return "The cluster needs root: run it as root." if user_id else ""
+
+
+def unfit_here() -> str:
+    """Say in one sentence why no cluster can stand on this machine; nothing where one can."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:  # no Linux
+        release = {}
+    return unfit(os.geteuid(), release)
 
 
 def build(place: Place) -> None:

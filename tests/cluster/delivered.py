@@ -3,8 +3,6 @@
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from http.client import HTTPConnection
 from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -68,18 +66,8 @@ def tracer(*arguments: str) -> str:
 def _replay(path: Path) -> list[Request]:
     """Send a recording to Jaeger; give what passed through the tee."""
     with tee(JAEGER_OTLP_PORT) as one:
-        _send(path, one.endpoint)
+        tracer("replay", str(path), "--otlp-endpoint", one.endpoint)
     return one.requests
-
-
-def _send(path: Path, endpoint: str) -> None:
-    """Send a recording to an endpoint."""
-    request = otlp.from_json(tracer("replay", "--dry-run", "-o", "otlp", str(path)))
-    if request.resource_spans:
-        connection = HTTPConnection(endpoint.removeprefix("http://"))
-        connection.request("POST", "/v1/traces", request.SerializeToString(), {"Content-Type": "application/x-protobuf"})
-        assert connection.getresponse().status == HTTPStatus.OK
-        connection.close()
 
 
 def _caller(printed: list[ResourceSpans], began_after_ns: int) -> list[ExportTraceServiceRequest]:

@@ -1,5 +1,6 @@
 """What the README claims is computed from the recording it names."""
 
+import asyncio
 import io
 import json
 import re
@@ -12,8 +13,10 @@ import pytest
 from rich.console import Console
 
 from tests.kit import HERE, RECORDINGS, SCENARIOS, replay
+from tracer.demo.receiver import Receiver
 from tracer.explain.terminal.picture import print_waterfall
 from tracer.explain.waterfall import waterfalls
+from tracer.settings import load
 from tracer.telemetry.records import SpanRecord
 
 ROOT = HERE.parent
@@ -123,6 +126,7 @@ def test_what_the_steps_said() -> None:
         assert told == (f"{begin} to {end}" if end else f"{begin}, then killed" if begin else "never ran")
 
 
+BACKEND = "http://localhost:4318"
 COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if "tracer " in line
 ]
@@ -130,13 +134,32 @@ COMMANDS = [
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_the_commands_do_something(line: str) -> None:
-    """Every command that the README shows runs; a list from a cluster is taken from a recording."""
+    """Every command that the README shows runs; a list from a cluster is taken from a recording, and the backend is ours."""
     source, _, command = line.rpartition("| ")
-    listed = (HERE / "recordings" / "success" / "objects.json").read_text() if "kubectl get" in source else ""
-    done = subprocess.run(
-        [sys.executable, "-m", *shlex.split(command or line)], cwd=ROOT, input=listed, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, bool(done.stdout), "Traceback" in done.stderr) == (0, True, False), done.stderr
+    listed = (HERE / "recordings" / "success" / "objects.json").read_bytes() if "kubectl get" in source else b""
+
+    async def run() -> tuple[int | None, bytes, bytes]:
+        async with Receiver() as receiver:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", *shlex.split(command.replace(BACKEND, receiver.url))),
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            out, error = await process.communicate(listed)
+            assert bool(receiver.spans) == ("replay" in command and "--dry-run" not in command)
+            return process.returncode, out, error
+
+    code, out, error = asyncio.run(run())
+    assert (code, bool(out or error), b"Traceback" in error) == (0, True, False), error
+
+
+def test_the_settings_are_settings() -> None:
+    """The README's example of a file is one that can be used."""
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    settings = load({}, {}, ("README.md", example.encode()))
+    assert set(settings.sources) == {"otlp.endpoint", "otlp.ca_file", "otlp.headers_file", "spans.run_url", "spans.mappings"}
 
 
 def test_the_number_of_recordings() -> None:

@@ -137,20 +137,20 @@ class Delivery:
         self._replay = replay
         for now_ns in replay.moments(path, progress):
             self._now_ns = now_ns
-            self._collect()
-            if len(self._seen) >= HELD_SPANS:
-                await self._deliver(look)
+            for due, spans in replay.due(now_ns):
+                self._offer(due, spans)
+                if len(self._seen) >= HELD_SPANS:
+                    await self._deliver(look)
         await self._deliver(look)
 
-    def _collect(self) -> None:
-        for due, spans in self._replay.due(self._now_ns):
-            fresh = [span for span in spans if span.slot not in self._seen]
-            self._seen.update(span.slot for span in fresh)
-            self._tell(fresh)
-            self.told += len(fresh)
-            self._due[due.uid] = spans
-            if not self.has_given_up:
-                self._outbox.offer(due)
+    def _offer(self, due: Due, spans: list[SpanRecord]) -> None:
+        fresh = [span for span in spans if span.slot not in self._seen]
+        self._seen.update(span.slot for span in fresh)
+        self._tell(fresh)
+        self.told += len(fresh)
+        self._due[due.uid] = spans
+        if not self.has_given_up:
+            self._outbox.offer(due)
 
     async def _deliver(self, look: Callable[[], None]) -> None:
         """Wait until everything is answered for, or is given up."""

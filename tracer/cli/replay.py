@@ -13,11 +13,10 @@ from tracer.delivery.ledger import Ledger
 from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outcome import Delivered, Refused
 from tracer.delivery.policy import Pace
-from tracer.errors import BackendError
+from tracer.errors import BackendError, InputError
 from tracer.explain.terminal.glyphs import printable
 from tracer.kube.recording import find_recording
 from tracer.replay import Delivery, Replay
-from tracer.settings import Settings
 from tracer.transport import Transport
 
 EXIT_FOUND = 6
@@ -75,26 +74,30 @@ def replay(
         if output in {None, "text"}:
             click.echo(f"{count}; nothing was sent.", err=True)
         return
-    delivery = asyncio.run(_send(settings, replays, count, timeout_s, with_bar=output is None))
+    clock, otlp = Clock(), settings.config.otlp
+    transport = Transport(settings.transport, clock)
+    backend = OtlpHttp(transport, otlp.endpoint, is_compressed=otlp.compression == "gzip")
+    delivery = Delivery(backend, clock, timeout_s, count.add, Pace(usual_timeout_s=settings.try_timeout_s))
+    sending = Sending([path for path, _ in replays], delivery, is_shown=output is None)
+    try:
+        asyncio.run(_send(transport, delivery, sending, replays, count))
+    except (KeyboardInterrupt, InputError):
+        _say_account(delivery, count)
+        raise
     count.close()
     report(one for _, one in replays)
-    if _conclude(delivery, count, f"within {timeout_s:g} s", settings.config.otlp.endpoint):
+    if _conclude(delivery, count, f"within {timeout_s:g} s", otlp.endpoint):
         context.exit(EXIT_FOUND)
 
 
 async def _send(
-    settings: Settings, replays: list[tuple[Path, Replay]], count: Count, timeout_s: float, *, with_bar: bool
-) -> Delivery:
-    clock, otlp = Clock(), settings.config.otlp
-    async with Transport(settings.transport, clock) as transport:
-        backend = OtlpHttp(transport, otlp.endpoint, is_compressed=otlp.compression == "gzip")
-        delivery = Delivery(backend, clock, timeout_s, count.add, Pace(usual_timeout_s=settings.try_timeout_s))
-        sending = Sending([path for path, _ in replays], delivery, is_shown=with_bar)
+    transport: Transport, delivery: Delivery, sending: Sending, replays: list[tuple[Path, Replay]], count: Count
+) -> None:
+    async with transport:
         with sending.bar:
             for path, one in replays:
                 await delivery.send(path, one, sending.advance, sending.look)
                 count.end(one)
-    return delivery
 
 
 def _conclude(delivery: Delivery, count: Count, patience: str, endpoint: str) -> bool:
@@ -104,10 +107,14 @@ def _conclude(delivery: Delivery, count: Count, patience: str, endpoint: str) ->
         note(f"the backend took {requests} requests and says: {printable(warning)}.")
     for why, spans in sender.rejections.most_common(_SHOWN_REASONS):
         note(f"{spans} spans were rejected for good: {printable(why)}.")
-    click.echo(f"{count}: {delivery.delivered} sent, {delivery.rejected} rejected, {delivery.lost} lost.", err=True)
+    _say_account(delivery, count)
     if not delivery.lost:
         return delivery.rejected > 0
     trouble = sender.trouble
     why = f"{endpoint} has not answered" if trouble is None or isinstance(trouble, Delivered) else trouble.why
     when = "" if isinstance(trouble, Refused) else f" {patience}"
     raise BackendError(f"{delivery.lost} of {delivery.told} spans were not delivered{when}: {why}.")
+
+
+def _say_account(delivery: Delivery, count: Count) -> None:
+    click.echo(f"{count}: {delivery.delivered} sent, {delivery.rejected} rejected, {delivery.lost} lost.", err=True)

@@ -76,8 +76,13 @@ class Sender:
         pace = self._pace
         self.requests += 1
         request.tries += 1
-        outcome = await self._backend.send(request.body, pace.try_timeout_s)
-        self._under_way -= 1
+        try:
+            outcome = await self._backend.send(request.body, pace.try_timeout_s)
+        except asyncio.CancelledError:
+            self._outbox.hold(request)  # nobody knows what became of it
+            raise
+        finally:
+            self._under_way -= 1
         if request.answers_before is None:
             request.answers_before = self._answers
         verdict = judge(outcome, len(request.spans), request.tries, others_pass=self._answers > request.answers_before)

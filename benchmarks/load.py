@@ -1,0 +1,62 @@
+"""Which spans are delivered? The first that the recording comes to, in the order in which they become due: `FILE LOAD SPANS`.
+
+Keeps: every entrant is given the same spans, made before any clock runs.
+"""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from tracer.delivery.ledger import Due
+from tracer.replay import Replay
+from tracer.telemetry.records import SpanRecord
+
+Load = list[tuple[Due, list[SpanRecord]]]
+"""What is due, object by object; an object may come more than once, each time with other spans."""
+
+
+def collect(recording: Path, most_spans: int) -> Load:
+    """Replay a recording until it has come to so many spans, or to its end."""
+    load: Load = []
+    replay, left = Replay(), most_spans
+    for now_ns in replay.moments(recording):
+        for due, spans in replay.due(now_ns):
+            load.append((due, spans))
+            left -= len(spans)
+            if left <= 0:
+                return first(load, most_spans)
+            replay.ledger.acknowledge(due.uid, [span.slot for span in spans], now_ns)
+    return load
+
+
+def first(load: Load, most_spans: int) -> Load:
+    """Keep the first so many spans."""
+    kept: Load = []
+    for due, spans in load:
+        part = spans[:most_spans]
+        if part:
+            kept.append((due._replace(spans=len(part)), part))
+        most_spans -= len(part)
+    return kept
+
+
+def read(path: Path, most_spans: int) -> Load:
+    """Read the first so many spans of what `main` has written."""
+    return first(msgspec.msgpack.decode(path.read_bytes(), type=Load), most_spans)
+
+
+def count(load: Load) -> int:
+    """Count the spans."""
+    return sum(due.spans for due, _ in load)
+
+
+def main() -> None:
+    """Write the load; print of how many spans it is."""
+    load = collect(Path(sys.argv[1]), int(sys.argv[3]))
+    Path(sys.argv[2]).write_bytes(msgspec.msgpack.encode(load))
+    print(count(load))
+
+
+if __name__ == "__main__":
+    main()

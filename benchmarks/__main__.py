@@ -16,6 +16,7 @@ import msgspec
 
 from benchmarks.check import compare
 from benchmarks.decoders import DECODERS, JSON, KUBERNETES, LINES, OURS, Rate
+from benchmarks.delivery import measure_delivery
 from benchmarks.maker import Made
 
 RSS_LIMIT_MIB = 300
@@ -45,6 +46,7 @@ def main() -> None:
         make(recording, chosen.runs, chosen.seed)
         is_right = measure_replay(recording)
         measure_decoders(recording)
+        is_right &= measure_delivery(recording, ROUNDS)
     sys.exit(0 if is_right else 1)
 
 

@@ -96,6 +96,8 @@ class _Pool:
     headers: dict[str, str]
     files: tuple[object, ...]
     opened_s: float
+    tls: ssl.SSLContext | None
+    """None until it is needed, for it takes a while to build; but files that were configured are looked at when they are read."""
     users: int = 0
 
 
@@ -124,7 +126,12 @@ class Transport:
             async with asyncio.timeout(timeout_s), self._connections() as pool:
                 sent = {**pool.headers, **headers}
                 proxy = self._settings.proxy or None
-                async with pool.session.post(url, data=body, headers=sent, proxy=proxy, allow_redirects=False) as response:
+                if pool.tls is None and url.startswith("https:"):
+                    pool.tls = tls_context(self._settings)
+                tls = pool.tls or True
+                async with pool.session.post(
+                    url, data=body, headers=sent, proxy=proxy, ssl=tls, allow_redirects=False
+                ) as response:
                     content, is_whole = await _read(response)
                     return Answer(response.status, response.headers, content, is_whole)
         except TimeoutError:
@@ -156,14 +163,14 @@ class Transport:
     def _open(self) -> _Pool:
         files = _stamps(self._settings)  # before they are read: what changes in between is seen the next time
         headers = read_headers(self._settings)
+        has_files = any((self._settings.ca_file, self._settings.cert_file, self._settings.key_file))
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls_context(self._settings)),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
             headers={"User-Agent": f"tekton-tracer/{__version__}", "Accept-Encoding": "identity"},
         )
-        return _Pool(session, headers, files, self._clock.now_s())
+        return _Pool(session, headers, files, self._clock.now_s(), tls_context(self._settings) if has_files else None)
 
 
 def tls_context(settings: TransportSettings) -> ssl.SSLContext:

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from tests.kit import HERE, RECORDINGS, SCENARIOS, replay
 from tracer.telemetry import otlp
-from tracer.telemetry.records import TEXT_LIMIT_BYTES, attributes, cut, first_line
+from tracer.telemetry.attributes import SCHEMA_URL
+from tracer.telemetry.records import TEXT_LIMIT_BYTES, Attributes, AttributeValue, SpanRecord, attributes, cut, first_line
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in RECORDINGS])
@@ -25,6 +29,68 @@ def test_bytes_parse_back(path: Path) -> None:
     assert written == otlp.encode(spans)
     keys = [[pair.key for pair in span.attributes] for group in parsed.resource_spans for span in group.scope_spans[0].spans]
     assert keys == [sorted(one) for one in keys]
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in [*RECORDINGS, *SCENARIOS]])
+def test_bytes_are_those_of_the_plain_messages(path: Path) -> None:
+    """Filling messages in where they stand writes the very bytes of making each and putting it into the next."""
+    spans = replay(path / "watch.jsonl")
+    assert otlp.encode(spans) == _plainly(spans).SerializeToString(deterministic=True)
+
+
+def _plainly(spans: list[SpanRecord]) -> ExportTraceServiceRequest:
+    """Write spans as slowly and plainly as can be."""
+    groups: dict[Attributes, list[SpanRecord]] = {}
+    for span in spans:
+        groups.setdefault(span.resource, []).append(span)
+    scope = InstrumentationScope(name="tracer", version="1")
+    return ExportTraceServiceRequest(
+        resource_spans=[
+            ResourceSpans(
+                resource=Resource(attributes=_pairs(resource)),
+                scope_spans=[ScopeSpans(scope=scope, spans=[_span(one) for one in group], schema_url=SCHEMA_URL)],
+                schema_url=SCHEMA_URL,
+            )
+            for resource, group in groups.items()
+        ]
+    )
+
+
+def _span(one: SpanRecord) -> Span:
+    return Span(
+        trace_id=one.trace_id,
+        span_id=one.span_id,
+        parent_span_id=one.parent_span_id,
+        trace_state=one.trace_state,
+        flags=0x301 if one.has_remote_parent else 0x101,
+        name=one.name,
+        kind=Span.SpanKind.ValueType(int(one.kind)),
+        start_time_unix_nano=one.start_ns,
+        end_time_unix_nano=one.end_ns,
+        attributes=_pairs(one.attributes),
+        events=[Span.Event(name=e.name, time_unix_nano=e.at_ns, attributes=_pairs(e.attributes)) for e in one.events],
+        links=[
+            Span.Link(
+                trace_id=x.trace_id, span_id=x.span_id, trace_state=x.trace_state, attributes=_pairs(x.attributes), flags=0x301
+            )
+            for x in one.links
+        ],
+        status=Status(code=Status.STATUS_CODE_ERROR if one.is_error else Status.STATUS_CODE_UNSET, message=one.description),
+    )
+
+
+def _pairs(pairs: Attributes) -> list[KeyValue]:
+    return [KeyValue(key=key, value=_value(value)) for key, value in pairs]
+
+
+def _value(value: AttributeValue) -> AnyValue:
+    if isinstance(value, bool):
+        return AnyValue(bool_value=value)
+    if isinstance(value, int):
+        return AnyValue(int_value=value)
+    if isinstance(value, str):
+        return AnyValue(string_value=value)
+    return AnyValue(array_value=ArrayValue(values=[AnyValue(string_value=one) for one in value]))
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in [*RECORDINGS, *SCENARIOS]])

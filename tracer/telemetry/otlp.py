@@ -7,7 +7,7 @@ Source: opentelemetry-proto trace/v1/trace.proto, and the OTLP specification for
 import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
@@ -16,12 +16,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tracer.telemetry.attributes import SCHEMA_URL
 from tracer.telemetry.records import Attributes, AttributeValue, SpanKind, SpanRecord
+
+if TYPE_CHECKING:  # it stands in an internal module, which may move
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 SCOPE_NAME, MODEL_VERSION = "tracer", "1"
 _KINDS = {SpanKind.INTERNAL: Span.SPAN_KIND_INTERNAL, SpanKind.SERVER: Span.SPAN_KIND_SERVER}
@@ -29,21 +31,23 @@ FLAGS_LOCAL, FLAGS_REMOTE = 0x101, 0x301  # sampled, and whether the parent or t
 
 
 def export_request(records: Iterable[SpanRecord]) -> ExportTraceServiceRequest:
-    """Build the request that carries the records, grouped by resource in the order in which each first comes."""
+    """Build the request that carries the records, grouped by resource in the order in which each first comes.
+
+    Every message is filled in where it stands: one that is made first and put into another is copied, at each level again.
+    """
     groups: dict[Attributes, list[SpanRecord]] = {}
     for record in records:
         groups.setdefault(record.resource, []).append(record)
-    scope = InstrumentationScope(name=SCOPE_NAME, version=MODEL_VERSION)
-    return ExportTraceServiceRequest(
-        resource_spans=[
-            ResourceSpans(
-                resource=Resource(attributes=_attributes(resource)),
-                scope_spans=[ScopeSpans(scope=scope, spans=[_span(one) for one in group], schema_url=SCHEMA_URL)],
-                schema_url=SCHEMA_URL,
-            )
-            for resource, group in groups.items()
-        ]
-    )
+    request = ExportTraceServiceRequest()
+    for resource, group in groups.items():
+        resource_spans = request.resource_spans.add(schema_url=SCHEMA_URL)
+        resource_spans.resource.SetInParent()
+        _add_attributes(resource_spans.resource.attributes, resource)
+        scope_spans = resource_spans.scope_spans.add(schema_url=SCHEMA_URL)
+        scope_spans.scope.name, scope_spans.scope.version = SCOPE_NAME, MODEL_VERSION
+        for record in group:
+            _add_span(scope_spans.spans, record)
+    return request
 
 
 def encode(records: Iterable[SpanRecord]) -> bytes:
@@ -106,8 +110,8 @@ def read_status_message(body: bytes) -> str:
         return ""
 
 
-def _span(record: SpanRecord) -> Span:
-    return Span(
+def _add_span(spans: "RepeatedCompositeFieldContainer[Span]", record: SpanRecord) -> None:
+    span = spans.add(
         trace_id=record.trace_id,
         span_id=record.span_id,
         parent_span_id=record.parent_span_id,
@@ -117,34 +121,32 @@ def _span(record: SpanRecord) -> Span:
         kind=_KINDS[record.kind],
         start_time_unix_nano=record.start_ns,
         end_time_unix_nano=record.end_ns,
-        attributes=_attributes(record.attributes),
-        events=[
-            Span.Event(name=event.name, time_unix_nano=event.at_ns, attributes=_attributes(event.attributes))
-            for event in record.events
-        ],
-        links=[
-            Span.Link(
-                trace_id=link.trace_id,
-                span_id=link.span_id,
-                trace_state=link.trace_state,
-                attributes=_attributes(link.attributes),
-                flags=FLAGS_REMOTE,
-            )
-            for link in record.links
-        ],
-        status=Status(code=Status.STATUS_CODE_ERROR if record.is_error else Status.STATUS_CODE_UNSET, message=record.description),
     )
+    _add_attributes(span.attributes, record.attributes)
+    for event in record.events:
+        _add_attributes(span.events.add(name=event.name, time_unix_nano=event.at_ns).attributes, event.attributes)
+    for link in record.links:
+        said = span.links.add(trace_id=link.trace_id, span_id=link.span_id, trace_state=link.trace_state, flags=FLAGS_REMOTE)
+        _add_attributes(said.attributes, link.attributes)
+    span.status.SetInParent()
+    if record.is_error:
+        span.status.code = Status.STATUS_CODE_ERROR
+    span.status.message = record.description
 
 
-def _attributes(pairs: Attributes) -> list[KeyValue]:
-    return [KeyValue(key=key, value=_value(value)) for key, value in pairs]
+def _add_attributes(attributes: "RepeatedCompositeFieldContainer[KeyValue]", pairs: Attributes) -> None:
+    for key, value in pairs:
+        _fill_in(attributes.add(key=key).value, value)
 
 
-def _value(value: AttributeValue) -> AnyValue:
-    if isinstance(value, bool):
-        return AnyValue(bool_value=value)
-    if isinstance(value, int):
-        return AnyValue(int_value=value)
+def _fill_in(said: AnyValue, value: AttributeValue) -> None:
     if isinstance(value, str):
-        return AnyValue(string_value=value)
-    return AnyValue(array_value=ArrayValue(values=[AnyValue(string_value=one) for one in value]))
+        said.string_value = value
+    elif isinstance(value, bool):
+        said.bool_value = value
+    elif isinstance(value, int):
+        said.int_value = value
+    else:
+        said.array_value.SetInParent()
+        for one in value:
+            said.array_value.values.add(string_value=one)

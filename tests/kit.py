@@ -92,6 +92,22 @@ def tell(*values: Json, gone: Iterable[Json] = ()) -> dict[str, SpanRecord]:
     return {f"{slot.kind}:{slot.name}".rstrip(":"): span for slot, span in told.spans.items()}
 
 
+HOSTILE_TEXTS = ("\x00\x1b[31m\u202e", "<script>alert(1)</script>", "\ud800", "n" * (1 << 20), "\U0001f600" * 100_000)
+"""Control characters, markup, half a character, a megabyte, and one in four-byte characters."""
+
+
+def hostile_recording(folder: Path) -> Path:
+    """Write runs whose names, labels, reasons and messages are hostile; give the folder."""
+    items = []
+    for number, text in enumerate(HOSTILE_TEXTS):
+        times = {"startTime": at(1), "completionTime": at(9)}
+        run = pipeline_run({**times, "conditions": succeeded("False", text, text)})
+        run["metadata"] = meta(text, f"uid-{number}", 1, generateName=text, labels={"tekton.dev/pipeline": text + "p"})
+        items.append(run)
+    (folder / "objects.json").write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": items}))
+    return folder
+
+
 class ManualClock(Clock):
     """A clock that goes forward only while somebody waits, at once."""
 

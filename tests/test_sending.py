@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pty
 import re
 import socket
 import ssl
@@ -18,7 +20,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.kit import HERE, RECORDINGS, SCENARIOS, at, meta, pipeline_run, replay, succeeded
+from tests.kit import HERE, HOSTILE_TEXTS, RECORDINGS, SCENARIOS, hostile_recording, replay
 from tests.replies import HTML, floods, hang, lies, refuses_span, rejects, reset, says, takes_at_most
 from tracer.demo.receiver import Receiver, Reply, acknowledge
 from tracer.telemetry import otlp
@@ -210,6 +212,33 @@ def test_a_backend_that_starts_late() -> None:
     assert (sent.code, sent.books, taken) == (0, (SPANS, SPANS, 0, 0), SPANS)
 
 
+def test_progress_is_shown_on_a_terminal() -> None:
+    """On a terminal a bar shows how many spans were sent, and what it is waiting for; nothing of it stays."""
+    master, slave = pty.openpty()
+
+    async def main() -> int:
+        async with Receiver([says(503)] * 4) as receiver:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tracer", "replay", str(CANCEL), "--otlp-endpoint", receiver.url),
+                env={"PYTHONPATH": str(HERE.parent), "TERM": "xterm", "COLUMNS": "200"},
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=slave,
+            )
+            return await process.wait()
+
+    assert asyncio.run(main()) == 0
+    os.close(slave)
+    drawn = b""
+    with suppress(OSError):  # the end of a terminal is an error
+        while chunk := os.read(master, 1 << 16):
+            drawn += chunk
+    os.close(master)
+    shown = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", drawn).decode()
+    assert "sending" in shown
+    assert "waiting: http://127.0.0.1:" in shown
+    assert shown.rstrip().endswith(f"{SPANS} spans: {SPANS} sent, 0 rejected, 0 lost.")
+
+
 def test_nobody_listens() -> None:
     """A backend that is down is given up with the system's own words."""
     sent = asyncio.run(send("http://127.0.0.1:1", "--timeout", "0.5"))
@@ -298,24 +327,16 @@ def test_what_was_delivered_before_the_end_is_told(tmp_path: Path) -> None:
 
 def test_hostile_content_arrives_bounded_and_harmless(tmp_path: Path) -> None:
     """Control characters, markup, a lone surrogate and names of a megabyte arrive, cut, and cost no neighbour."""
-    nasty = ["\x00\x1b[31m\u202e", "<script>alert(1)</script>", "\\ud800", "n" * (1 << 20), "\U0001f600" * 100_000]
-    done = {"startTime": at(1), "completionTime": at(9)}
-    items = []
-    for number, text in enumerate(nasty):
-        run = pipeline_run({**done, "conditions": succeeded("False", text, text)})
-        run["metadata"] = meta(text, f"uid-{number}", 1, generateName=text, labels={"tekton.dev/pipeline": text + "p"})
-        items.append(run)
-    content = json.dumps({"kind": "List", "apiVersion": "v1", "items": items}).replace("\\\\ud800", "\\ud800")
-    (tmp_path / "objects.json").write_text(content)
+    hostile = hostile_recording(tmp_path)
 
     async def main() -> tuple[Sent, Receiver]:
         async with Receiver() as receiver:
-            return await send(receiver.url, "-o", "text", path=tmp_path), receiver
+            return await send(receiver.url, "-o", "text", path=hostile), receiver
 
     sent, receiver = asyncio.run(main())
     told, delivered, _, _ = sent.books
     assert (sent.code, delivered) == (0, told)
-    assert len(receiver.spans) >= len(nasty)
+    assert len(receiver.spans) >= len(HOSTILE_TEXTS)
     assert max(len(content) for contents in receiver.spans.values() for content in contents) < 20_000
     with suppress(UnicodeEncodeError):
         sent.out.encode()

@@ -9,7 +9,7 @@ from tests.cluster import jaeger, otlp
 from tests.cluster.anew import ANEW
 from tests.cluster.delivered import Delivered, deliver
 from tests.cluster.lab.cluster import Cluster
-from tests.kit import RECORDINGS, SCENARIOS
+from tests.kit import RECORDINGS, SCENARIOS, hostile_recording
 
 LATER_IN_THE_SECOND_NS = 400_000_000
 GIVEN_PARENT = {"given-parent", "nested-given-parent", "standalone-taskrun-with-parent", "tekton-tracing-given-parent"}
@@ -29,12 +29,20 @@ HAS_NO_PARENT = {
 
 PARAMETERS = [pytest.param(path, id=path.name) for path in [*RECORDINGS, *SCENARIOS]]
 PARAMETERS += [pytest.param(name, id=f"{name}-anew") for name in ANEW]
+HOSTILE = "hostile"
+"""Runs with control characters, markup, half a character and a megabyte where names and messages stand."""
 
 
-@pytest.fixture(scope="module", params=PARAMETERS)
-def delivered(request: pytest.FixtureRequest, cluster: Cluster) -> Delivered:
-    """Deliver a recording, or one that was made on this very cluster."""
-    path = request.param if isinstance(request.param, Path) else request.getfixturevalue("recorded_anew") / request.param
+@pytest.fixture(scope="module", params=[*PARAMETERS, HOSTILE])
+def delivered(request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Delivered:
+    """Deliver a recording, one that was made on this very cluster, or one that nobody should meet."""
+    match request.param:
+        case Path() as path:
+            pass
+        case _ if request.param == HOSTILE:
+            path = hostile_recording(tmp_path_factory.mktemp(HOSTILE))
+        case name:
+            path = request.getfixturevalue("recorded_anew") / name
     return deliver(cluster, path, LATER_IN_THE_SECOND_NS)
 
 

@@ -14,7 +14,7 @@ from tracer.delivery.outbox import Outbox
 from tracer.delivery.outcome import Backend, Refused, Retry
 from tracer.delivery.policy import LONGEST_WAIT_S, REFUSED_WAIT_S, Pace
 from tracer.delivery.sender import Sender
-from tracer.demo.receiver import Receiver, Reply
+from tracer.demo.receiver import Receiver, Reply, acknowledge
 from tracer.telemetry.records import Slot, SpanRecord
 from tracer.transport import Transport, TransportSettings
 
@@ -217,6 +217,14 @@ def test_a_span_that_breaks_a_backend_is_given_up_only_after_many_tries(make: Ma
 def test_a_backend_that_refuses_everything_costs_no_span(make: MakeBackend, status: int) -> None:
     """While nothing passes, no request is at fault: everything is kept, and delivered when the backend is well again."""
     one, _ = run(make, [says(status)] * 100)
+    assert set(one.receiver.spans) == one.all
+    assert one.outbox.books.rejected == 0
+
+
+@backends
+def test_an_outage_is_no_blame(make: MakeBackend) -> None:
+    """What failed often while the backend was away is as good as new when it is back: one 500 then costs nothing."""
+    one, _ = run(make, [*[says(503)] * 20, acknowledge, *[says(500)] * 8])
     assert set(one.receiver.spans) == one.all
     assert one.outbox.books.rejected == 0
 

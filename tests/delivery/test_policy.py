@@ -8,10 +8,10 @@ from tracer.backoff import full_jitter_s
 from tracer.delivery.outcome import Delivered, Outcome, Partly, Refused, Rejected, Retry, Trouble
 from tracer.delivery.policy import (
     ANSWERS_TO_TRUST,
-    BROKEN_TRIES,
     IN_FLIGHT,
     LONGEST_TRY_TIMEOUT_S,
     LONGEST_WAIT_S,
+    MOST_BLAMES,
     REFUSED_WAIT_S,
     REQUEST_SPANS,
     TRY_TIMEOUT_S,
@@ -34,7 +34,7 @@ outcomes = st.one_of(
 
 
 @pytest.mark.parametrize(
-    ("outcome", "spans", "tries", "others_pass", "expected"),
+    ("outcome", "spans", "blamed", "others_pass", "expected"),
     [
         (Delivered(), 9, 1, False, Verdict(Action.SETTLE)),
         (Partly(4, "why"), 9, 1, False, Verdict(Action.SETTLE, 4)),
@@ -43,24 +43,24 @@ outcomes = st.one_of(
         (BUSY, 9, 99, True, Verdict(Action.HOLD)),
         (SLOW, 9, 1, False, Verdict(Action.HALVE)),
         (SLOW, 1, 99, True, Verdict(Action.HOLD)),
-        (BROKEN, 9, BROKEN_TRIES - 1, True, Verdict(Action.HOLD)),
-        (BROKEN, 9, BROKEN_TRIES, False, Verdict(Action.HALVE)),
-        (BROKEN, 1, BROKEN_TRIES, False, Verdict(Action.HOLD)),
-        (BROKEN, 1, BROKEN_TRIES, True, Verdict(Action.SETTLE, 1)),
+        (BROKEN, 9, MOST_BLAMES - 1, True, Verdict(Action.HOLD)),
+        (BROKEN, 9, MOST_BLAMES, False, Verdict(Action.HALVE)),
+        (BROKEN, 1, MOST_BLAMES, False, Verdict(Action.HOLD)),
+        (BROKEN, 1, MOST_BLAMES, True, Verdict(Action.SETTLE, 1)),
         (Rejected("why"), 2, 1, False, Verdict(Action.HALVE)),
         (Rejected("why"), 1, 1, False, Verdict(Action.HOLD)),
         (Rejected("why"), 1, 1, True, Verdict(Action.SETTLE, 1)),
     ],
 )
-def test_verdicts(outcome: Outcome, spans: int, tries: int, others_pass: bool, expected: Verdict) -> None:  # noqa: FBT001 - a table
+def test_verdicts(outcome: Outcome, spans: int, blamed: int, others_pass: bool, expected: Verdict) -> None:  # noqa: FBT001 - a table
     """Each outcome has one consequence for its request."""
-    assert judge(outcome, spans, tries, others_pass=others_pass) == expected
+    assert judge(outcome, spans, blamed, others_pass=others_pass) == expected
 
 
 @given(outcomes, st.integers(1, 5_000), st.integers(1, 1_000))
-def test_nothing_is_given_up_while_nothing_passes(outcome: Outcome, spans: int, tries: int) -> None:
+def test_nothing_is_given_up_while_nothing_passes(outcome: Outcome, spans: int, blamed: int) -> None:
     """A backend that takes nothing at all costs no span, but for those that it says in OTLP's own words it will not take."""
-    verdict = judge(outcome, spans, tries, others_pass=False)
+    verdict = judge(outcome, spans, blamed, others_pass=False)
     assert verdict.rejected == 0 or isinstance(outcome, Partly)
     assert 0 <= verdict.rejected <= spans
 

@@ -32,9 +32,10 @@ class Request:
 
     spans: tuple[SpanRecord, ...]
     body: bytes
-    tries: int = 0
-    answers_before: int | None = None
-    """How many requests the backend had answered when this one, or the one that it is a half of, failed first."""
+    blames: int = 0
+    """How often the backend's answer blamed this request."""
+    passed_before: int | None = None
+    """How many requests had passed when this one, or the one that it is a part of, was first blamed."""
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ class Outbox:
         """Send the halves of a request, before the others."""
         self._held_bytes -= len(request.body)
         middle = (len(request.spans) + 1) // 2
-        halves = [self._request(part, request.answers_before) for part in (request.spans[:middle], request.spans[middle:])]
+        halves = [self._request(part, request.passed_before) for part in (request.spans[:middle], request.spans[middle:])]
         self._ready.extendleft(reversed(halves))
 
     # ------------------------------------------------------------ filling requests
@@ -164,7 +165,7 @@ class Outbox:
         yield from self._requests(spans[:middle])
         yield from self._requests(spans[middle:])
 
-    def _request(self, spans: tuple[SpanRecord, ...], answers_before: int | None = None) -> Request:
-        request = Request(spans, self._encode(spans), answers_before=answers_before)
+    def _request(self, spans: tuple[SpanRecord, ...], passed_before: int | None = None) -> Request:
+        request = Request(spans, self._encode(spans), passed_before=passed_before)
         self._held_bytes += len(request.body)
         return request

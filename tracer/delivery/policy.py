@@ -19,7 +19,7 @@ ANSWERS_TO_TRUST = 10
 """So many answers in a row undo what a time-out did."""
 LONGEST_WAIT_S = 300.0
 REFUSED_WAIT_S = 30.0
-BROKEN_TRIES = 10
+MOST_BLAMES = 10
 """A request that the backend fails on so often, while others pass, is at fault itself."""
 
 
@@ -43,11 +43,16 @@ class Verdict:
     """Of its spans, if it is settled."""
 
 
-def judge(outcome: Outcome, spans: int, tries: int, *, others_pass: bool) -> Verdict:
-    """Say what a try means for a request of so many spans, the last of so many tries.
+def blames(outcome: Outcome) -> bool:
+    """Say whether an outcome may be the fault of the request itself."""
+    return isinstance(outcome, Rejected) or (isinstance(outcome, Retry) and outcome.trouble is Trouble.BROKEN)
 
-    others_pass: whether other requests were taken since this one failed first. A backend that takes nothing at all is itself at
-    fault, and then nothing is given up.
+
+def judge(outcome: Outcome, spans: int, times_blamed: int, *, others_pass: bool) -> Verdict:
+    """Say what a try means for a request of so many spans that was blamed so often, this try included.
+
+    others_pass: whether other requests were taken since this one was first blamed. A backend that takes nothing at all is itself
+    at fault, and then nothing is given up.
     """
     match outcome:
         case Delivered():
@@ -58,7 +63,7 @@ def judge(outcome: Outcome, spans: int, tries: int, *, others_pass: bool) -> Ver
             return Verdict(Action.HOLD)
         case Retry(trouble=Trouble.SLOW):
             return Verdict(Action.HALVE if spans > 1 else Action.HOLD)
-        case Retry() if tries < BROKEN_TRIES:
+        case Retry() if times_blamed < MOST_BLAMES:
             return Verdict(Action.HOLD)
         case Rejected() | Retry():
             if spans > 1:

@@ -12,7 +12,7 @@ from tracer.backoff import full_jitter_s
 from tracer.clock import Clock
 from tracer.delivery.outbox import Outbox, Request
 from tracer.delivery.outcome import Backend, Delivered, Outcome, Partly
-from tracer.delivery.policy import USUAL_PACE, Action, Pace, is_failure, judge, wait_s
+from tracer.delivery.policy import USUAL_PACE, Action, Pace, blames, is_failure, judge, wait_s
 from tracer.telemetry.records import Slot
 
 Acknowledge = Callable[[str, list[Slot]], None]
@@ -41,7 +41,7 @@ class Sender:
         self._acknowledge = acknowledge
         self._clock = clock
         self._pace = pace
-        self._answers = 0
+        self._passed = 0
         self._under_way = 0
         self._quiet_until_s = 0.0
         self._changed = asyncio.Event()
@@ -75,7 +75,6 @@ class Sender:
         """Send a request once, and do what follows."""
         pace = self._pace
         self.requests += 1
-        request.tries += 1
         try:
             outcome = await self._backend.send(request.body, pace.try_timeout_s)
         except asyncio.CancelledError:
@@ -83,9 +82,11 @@ class Sender:
             raise
         finally:
             self._under_way -= 1
-        if request.answers_before is None:
-            request.answers_before = self._answers
-        verdict = judge(outcome, len(request.spans), request.tries, others_pass=self._answers > request.answers_before)
+        if blames(outcome):
+            request.blames += 1
+            request.passed_before = self._passed if request.passed_before is None else request.passed_before
+        others_pass = request.passed_before is not None and self._passed > request.passed_before
+        verdict = judge(outcome, len(request.spans), request.blames, others_pass=others_pass)
         match verdict.action:
             case Action.SETTLE:
                 self._note(outcome, verdict.rejected)
@@ -107,7 +108,7 @@ class Sender:
     def _note(self, outcome: Outcome, rejected: int) -> None:
         self.answered_s = self._clock.now_s()
         if isinstance(outcome, Delivered | Partly):
-            self._answers += 1
+            self._passed += 1
         if not isinstance(outcome, Delivered):
             _count(self.rejections, outcome.why, rejected)
         elif outcome.warning:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -255,6 +256,23 @@ def test_check_names_sources_and_shows_no_secret(tmp_path: Path) -> None:
     assert rows["headers"] == ["api-key:", "(hidden)", "OTEL_EXPORTER_OTLP_HEADERS"]
     assert rows["proxy"] == ["http://(hidden)@proxy:3128", "HTTPS_PROXY"]
     assert rows["lookback"] == ["all", "default"]
+
+
+def test_every_key_has_a_flag_that_counts(tmp_path: Path) -> None:
+    """On the command line each key's flag is taken, and goes before the variable and the file."""
+    certificate = trustme.CA().issue_cert("tracer")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "pem")
+    (tmp_path / "headers").touch()
+    files = {"otlp.headers_file": "headers", "otlp.ca_file": "pem", "otlp.cert_file": "pem", "otlp.key_file": "pem"}
+    given = {name: str(tmp_path / files[name]) if name in files else text for name, (text, _, _) in GOOD.items()}
+    (tmp_path / "tracer.yaml").write_bytes(b"otlp.endpoint: http://file\nservice: {name: file}\n")
+    flags = [part for name, text in given.items() for part in (KEYS[name].flag, text)]
+    variables = {KEYS[name].variable: text for name, text in given.items() if name not in files}
+    done = tracer("check", "--config", str(tmp_path / "tracer.yaml"), *flags, **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {line.split()[0]: line.split()[-1] for line in done.stdout.splitlines()[1:]} == {
+        name: KEYS[name].flag for name in KEYS
+    }
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,13 @@ Load = list[tuple[Due, list[SpanRecord]]]
 def collect(recording: Path, most_spans: int) -> Load:
     """Replay a recording until it has come to so many spans, or to its end."""
     load: Load = []
-    replay, left = Replay(), most_spans
-    for now_ns in replay.moments(recording):
-        for due, spans in replay.due(now_ns):
-            load.append((due, spans))
-            left -= len(spans)
-            if left <= 0:
-                return first(load, most_spans)
-            replay.ledger.acknowledge(due.uid, [span.slot for span in spans], now_ns)
-    return load
+    left = most_spans
+    for _, due, spans in Replay().batches(recording):
+        load.append((due, spans))
+        left -= len(spans)
+        if left <= 0:
+            break
+    return first(load, most_spans)
 
 
 def first(load: Load, most_spans: int) -> Load:

@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 def replay(path: Path) -> list[SpanRecord]:
     """Give the spans of a recording's file, in the order in which they became due."""
-    return [span for _, batch in Replay().batches(path) for span in batch]
+    return [span for batch in Replay().batches(path) for span in batch.spans]
 
 
 def facts(path: Path) -> list[Timed]:

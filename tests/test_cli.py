@@ -87,7 +87,10 @@ def test_malformed_objects_are_counted(tmp_path: Path) -> None:
     bad = json.dumps({"at": 1, "type": "ADDED", "object": {"kind": "Pod", "apiVersion": "v1", "metadata": {"uid": 3}}})
     (tmp_path / "watch.jsonl").write_text(bad + "\n" + (Path(TIMEOUT) / "watch.jsonl").read_text() + bad + "\n")
     done = tracer("replay", "--dry-run", "-o", "otlp", str(tmp_path))
-    assert (done.returncode, done.stderr) == (0, "tracer: 2 malformed Pod left out, at $.metadata.uid.\n")
+    assert (done.returncode, done.stderr) == (
+        0,
+        "tracer: 2 malformed Pod left out, at $.metadata.uid: Expected `str`, got `int`.\n",
+    )
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in [*RECORDINGS[:3], *SCENARIOS[:2]]])

@@ -15,7 +15,7 @@ from tracer.replay import Replay
 def picture(path: Path) -> str:
     """Draw all runs of a recording, without colour."""
     one = Replay()
-    spans = [span for _, batch in one.batches(path) for span in batch]
+    spans = [span for batch in one.batches(path) for span in batch.spans]
     out = io.StringIO()
     console = Console(file=out, width=110)
     for each in waterfalls(spans, one.ledger.unfinished(), one.until_ns):

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import signal
 import socket
 import ssl
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.kit import HERE, HOSTILE_TEXTS, RECORDINGS, SCENARIOS, hostile_recording, replay
+from tests.kit import HERE, HOSTILE_TEXTS, RECORDINGS, SCENARIOS, at, hostile_recording, pipeline_run, replay
 from tests.replies import HTML, floods, hang, lies, refuses_span, rejects, reset, says, takes_at_most
 from tracer.demo.receiver import Receiver, Reply, acknowledge
 from tracer.telemetry import otlp
@@ -67,13 +68,13 @@ async def send(url: str, *arguments: str, path: Path = CANCEL, **environment: st
 
 
 def send_to(
-    replies: Iterable[Reply], *arguments: str, tls: ssl.SSLContext | None = None, **environment: str
+    replies: Iterable[Reply], *arguments: str, tls: ssl.SSLContext | None = None, path: Path = CANCEL, **environment: str
 ) -> tuple[Sent, Receiver]:
     """Run it against a backend that replies so."""
 
     async def main() -> tuple[Sent, Receiver]:
         async with Receiver(replies, tls) as receiver:
-            return await send(receiver.url, *arguments, path=CANCEL, **environment), receiver
+            return await send(receiver.url, *arguments, path=path, **environment), receiver
 
     return asyncio.run(main())
 
@@ -237,6 +238,67 @@ def test_progress_is_shown_on_a_terminal() -> None:
     assert "sending" in shown
     assert "waiting: http://127.0.0.1:" in shown
     assert shown.rstrip().endswith(f"{SPANS} spans: {SPANS} sent, 0 rejected, 0 lost.")
+
+
+@pytest.mark.parametrize("output", ["text", "json", "otlp"])
+def test_a_reader_who_goes_away_stops_the_printing_alone(output: str) -> None:
+    """With `| head` every span is sent all the same, and the account is given."""
+
+    async def main() -> tuple[int, str, int]:
+        async with Receiver() as receiver:
+            paths = [str(path) for path in RECORDINGS]
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tracer", "replay", "-o", output, "--otlp-endpoint", receiver.url, *paths),
+                env={"PYTHONPATH": str(HERE.parent), "PYTHONIOENCODING": "utf-8"},
+                stdout=(pipe := os.pipe())[1],
+                stderr=asyncio.subprocess.PIPE,
+            )
+            for end in pipe:
+                os.close(end)
+            _, error = await process.communicate()
+            assert process.returncode is not None
+            return process.returncode, error.decode(), len(receiver.spans)
+
+    code, said, taken = asyncio.run(main())
+    assert (code, "Traceback" in said, taken > 10 * SPANS) == (0, False, True)
+    assert said.splitlines()[-1].endswith(f"{taken} sent, 0 rejected, 0 lost.")
+
+
+def test_an_interrupt_stops_it_at_once() -> None:
+    """Ctrl-C while it waits for standard input ends it, and so does one while it waits for a backend, with the account."""
+
+    async def interrupt(*arguments: str) -> tuple[int, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tracer", "replay", *arguments, "--otlp-endpoint", "http://127.0.0.1:1"),
+            env={"PYTHONPATH": str(HERE.parent)},
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        await asyncio.sleep(1.5)  # it has no word for having begun to wait
+        process.send_signal(signal.SIGINT)
+        said = await asyncio.wait_for(process.stderr.read(), 5)
+        return await process.wait(), said.decode().strip()
+
+    async def both() -> list[tuple[int, str]]:
+        return [await interrupt("-"), await interrupt(str(CANCEL))]
+
+    assert asyncio.run(both()) == [(130, ""), (130, f"1 run, {SPANS} spans: 0 sent, 0 rejected, {SPANS} lost.")]
+
+
+def test_what_goes_on_is_told(tmp_path: Path) -> None:
+    """Of a run that has not ended it is said why little or nothing of it was sent."""
+    run = pipeline_run({"startTime": at(1)})
+    (tmp_path / "objects.json").write_text(json.dumps({"items": [run]}))
+    sent, _ = send_to([], path=tmp_path)
+    assert sent.code == 0
+    assert sent.lines[0] == "tracer: 1 run had not ended: only what had was sent; send again when all has."
+
+
+def test_a_story_without_its_pods_is_told_as_such() -> None:
+    """Where the Pods are gone the steps rest on Tekton's status, and that is said."""
+    sent, _ = send_to([], path=HERE / "recordings" / "task-timeout" / "objects.json")
+    assert "steps are told from Tekton's status alone" in sent.lines[0]
 
 
 def test_nobody_listens() -> None:

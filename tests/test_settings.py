@@ -54,7 +54,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "service.name": ("x" * 300, "a\nb"),
     "lookback": ("yesterday", "0h", "24", "-1h"),
     "leader.enabled": ("maybe",),
-    "listen": ("8080", ":http", "a/b:1"),
+    "listen": ("8080", ":http", "a/b:1", ":65536"),
     "stuck_after_s": ("0", "-1", "1.5", "an hour", "9" * 30),
     "log.level": ("verbose",),
 }
@@ -116,7 +116,8 @@ def test_a_value_of_another_type_in_the_file_is_refused(key: Key) -> None:
     [
         ("otlp:\n  endpont: http://h", "tracer.yaml has the unknown key otlp.endpont; did you mean otlp.endpoint?"),
         ("otpl:\n  endpoint: http://h", "unknown key otpl"),
-        ("otlp: http://h", "unknown key otlp; "),
+        ("otlp: http://h", "one value for otlp, which is a section; expected settings below it, such as otlp.endpoint."),
+        ("otlp:\n\tendpoint: x", "cannot start any token in line 2"),
         ("1: 2", "unknown key 1"),
         ("- otlp", "holds no settings"),
         ("a: b\n---\na: b", "holds no settings"),
@@ -199,6 +200,40 @@ def test_what_opentelemetry_defines_is_honoured() -> None:
         with pytest.raises(InputError, match=name) as error:
             load({}, {name: value})
         assert "geheim" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["proxy:3128", "http://p:x", "http://[bad", "//u:geheim@p", "socks5://p:1", "u:geheim@p:1", "http://p/x?y"]
+)
+def test_bad_proxies_are_refused(proxy: str) -> None:
+    """A proxy that cannot be one is refused by its variable's name, without its secrets."""
+    with pytest.raises(InputError, match=r"^HTTP_PROXY is ") as error:
+        load({"otlp.endpoint": "http://h"}, {"HTTP_PROXY": proxy})
+    assert "geheim" not in str(error.value)
+
+
+def test_what_sends_nothing_does_not_mind_what_others_are_told_of_sending() -> None:
+    """To draw a run, no variable for sending needs to be right."""
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "HTTP_PROXY": "x"}
+    assert load({}, {**environment, "OTEL_SERVICE_NAME": "ci"}, sends=False).spans.service_name == "ci"
+
+
+def test_the_nearest_protocol_counts() -> None:
+    """The variable for traces goes before the one for all signals; an empty file changes nothing."""
+    near = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    assert load({}, near) == load({}, {})
+    for file in (None, ("tracer.yaml", b"")):
+        with pytest.raises(InputError, match=r"OTEL_EXPORTER_OTLP_PROTOCOL is grpc"):
+            load({}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, file)
+
+
+@pytest.mark.parametrize(
+    "content", ["a: !!bool maybe", "a: !!int ''", "a: !!timestamp x", "watch: {namespaces: !!omap [{1: 2}]}"]
+)
+def test_yaml_that_lies_about_its_types_is_refused(content: str) -> None:
+    """What YAML cannot make of a text is one sentence."""
+    with pytest.raises(InputError):
+        load({}, {}, ("tracer.yaml", content.encode()))
 
 
 @pytest.mark.parametrize(

@@ -387,6 +387,15 @@ def test_no_proxy(url: str, no_proxy: str, expected: bool) -> None:  # noqa: FBT
 
 
 def test_credentials_are_hidden() -> None:
-    """What stands before a host is never shown."""
-    assert without_credentials("http://user:geheim@host:1/a@b") == "http://(hidden)@host:1/a@b"
+    """What stands before a host is never shown, nor a query, however the address is written."""
+    assert without_credentials("http://user:geheim@host:1/a") == "http://(hidden)@host:1/a"
     assert without_credentials("http://host/") == "http://host/"
+    for odd in [
+        "user:geheim@h:1",
+        "http:/u:geheim@h",
+        "http:u:geheim@h",
+        "http://u:ge/heim@h",
+        "//u:geheim@h",
+        "http://h?key=geheim",
+    ]:
+        assert "heim" not in without_credentials(odd)

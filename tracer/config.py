@@ -51,7 +51,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True):
 class Watch(_Section, frozen=True, kw_only=True):
     """What is watched."""
 
-    namespaces: Annotated[tuple[Namespace, ...], _about("the namespaces to watch; none means all of them")] = ()
+    namespaces: Annotated[tuple[Namespace, ...], _about("the namespaces to watch, with commas; none means all of them")] = ()
 
 
 class Otlp(_Section, frozen=True, kw_only=True):
@@ -76,10 +76,11 @@ class Spans(_Section, frozen=True, kw_only=True):
 
     parent: Annotated[ParentPolicy, _about("what to do with the trace that a run was started from")] = ParentPolicy.TEKTON
     honour_sampled_flag: Annotated[bool, _about("leave runs out whose caller asked for no trace")] = True
-    mappings: Annotated[Pairs, _about("which labels and annotations become which attributes; those of Pipelines-as-Code")] = (
-        DEFAULT_MAPPINGS
-    )
-    run_url: Annotated[str, _about("the page that shows a run, such as http://host/{namespace}/{resource}/{name}")] = ""
+    mappings: Annotated[
+        Pairs,
+        _about("which labels and annotations become which attributes, as KEY=ATTRIBUTE,...; default: those of Pipelines-as-Code"),
+    ] = DEFAULT_MAPPINGS
+    run_url: Annotated[str, _about("the page that shows a run, such as http://host/{namespace}/{resource}/{name}, or {uid}")] = ""
 
 
 class Service(_Section, frozen=True, kw_only=True):
@@ -114,7 +115,9 @@ class Config(_Section, frozen=True, kw_only=True):
     spans: Spans = Spans()
     service: Service = Service()
     cluster: Cluster = Cluster()
-    lookback: Annotated[Lookback, _about("at the first start, how old runs may be that are still sent")] = "all"
+    lookback: Annotated[Lookback, _about("at the first start, how old runs may be that are still sent: all, 90m, 24h, 7d")] = (
+        "all"
+    )
     leader: Leader = Leader()
     listen: Annotated[Listen, _about("where metrics and health are served")] = ":8080"
     stuck_after_s: Annotated[Seconds, _about("after how long an unfinished run counts as stuck")] = 7200

@@ -35,6 +35,12 @@ def yaml_documents(content: bytes) -> Iterator[object]:
             if depth > _DEEPEST:
                 raise ValueError("is nested too deeply")
         yield from yaml.load_all(content, Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, RecursionError, TypeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"is neither JSON nor YAML: {first}") from error
+    except (yaml.YAMLError, RecursionError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(f"is neither JSON nor YAML: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """Say what is wrong with a text, and where."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

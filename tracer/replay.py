@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tracer.clock import Clock
 from tracer.delivery.ledger import END_OF_TIME_NS, Due, Ledger
@@ -15,12 +16,20 @@ from tracer.delivery.outbox import HELD_SPANS, Outbox
 from tracer.delivery.outcome import Backend, Refused
 from tracer.delivery.policy import USUAL_PACE, Pace
 from tracer.delivery.sender import Sender
-from tracer.errors import InputError
+from tracer.errors import TracerError
 from tracer.kube.recording import Fact, HalfLine, Progress, read_recording
 from tracer.tekton.decode import Malformed, Unread
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Synced
-from tracer.telemetry.records import Slot, SpanRecord
+from tracer.telemetry.records import SpanRecord
+
+
+class Batch(NamedTuple):
+    """What became due of one object at a time."""
+
+    now_ns: int
+    due: Due
+    spans: list[SpanRecord]
 
 
 @dataclass(slots=True)
@@ -28,14 +37,14 @@ class Replay:
     """One recording on its way through the ledger, with the books of what could not be read."""
 
     ledger: Ledger = field(default_factory=Ledger)
-    malformed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How many objects of a kind failed at a path."""
+    malformed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """How many objects of a kind failed at a path, and why."""
     half_line: int | None = None
     """The number of the last line, if that was cut off."""
     until_ns: int = 0
     """When the last line arrived; 0 if no line says."""
 
-    def moments(self, path: Path, progress: Progress = lambda _: None) -> Iterator[int]:
+    def _moments(self, path: Path, progress: Progress = lambda _: None) -> Iterator[int]:
         """Take a recording in; give each time at which something may be due, the last one later than every deadline.
 
         Raises InputError if the file cannot be used.
@@ -47,8 +56,8 @@ class Replay:
                     self.ledger.observe(observation, self.until_ns)
                     if at_ns is not None:
                         yield self.until_ns
-                case Malformed(kind, where, _):
-                    self.malformed[kind, where] += 1
+                case Malformed(kind, where, why):
+                    self.malformed[kind, where, why] += 1
                 case HalfLine(number):
                     self.half_line = number
                 case Unread():
@@ -57,27 +66,21 @@ class Replay:
             self.ledger.observe(Synced(kind, END_OF_TIME_NS), END_OF_TIME_NS)
         yield END_OF_TIME_NS
 
-    def due(self, now_ns: int) -> Iterator[tuple[Due, list[SpanRecord]]]:
-        """Give what is due, until nothing is that was not given before."""
-        while dues := self.ledger.due(now_ns):
-            for due in dues:
-                yield due, self.ledger.spans(due.uid, now_ns)
-
-    def batches(self, path: Path, progress: Progress = lambda _: None) -> Iterator[tuple[int, list[SpanRecord]]]:
-        """Give the spans as they become due, each batch with its time in the recording.
-
-        A batch is acknowledged when the next one is asked for.
+    def batches(self, path: Path, progress: Progress = lambda _: None) -> Iterator[Batch]:
+        """Give the spans as they become due; a batch is acknowledged to the ledger when the next one is asked for.
 
         Raises InputError if the file cannot be used.
         """
-        for now_ns in self.moments(path, progress):
-            for due, spans in self.due(now_ns):
-                yield now_ns, spans
-                self.ledger.acknowledge(due.uid, [span.slot for span in spans], now_ns)
+        for now_ns in self._moments(path, progress):
+            while dues := self.ledger.due(now_ns):
+                for due in dues:
+                    spans = self.ledger.spans(due.uid, now_ns)
+                    yield Batch(now_ns, due, spans)
+                    self.ledger.acknowledge(due.uid, [span.slot for span in spans], now_ns)
 
 
 class Delivery:
-    """Sends what recordings come to, one after another: reads until enough is due for some requests, sends that, reads on."""
+    """Sends what recordings come to: reads until enough is due for some requests, sends that, reads on."""
 
     def __init__(
         self,
@@ -95,11 +98,10 @@ class Delivery:
         self._patience_s = patience_s
         self._tell = tell
         self._due: dict[str, list[SpanRecord]] = {}
-        self._seen: set[Slot] = set()
-        self._replay = Replay()
-        self._now_ns = 0
-        self._outbox = Outbox(self._due.pop, backend.encode)
-        self.sender = Sender(backend, self._outbox, self._acknowledge, clock, pace)
+        """What is to be sent, by UID; a recording tells nothing twice, so nothing else needs to be asked."""
+        self._due_spans = 0
+        self._outbox = Outbox(lambda uid: self._due.pop(uid, []), backend.encode)
+        self.sender = Sender(backend, self._outbox, lambda _uid, _slots: None, clock, pace)
 
     @property
     def delivered(self) -> int:
@@ -117,40 +119,42 @@ class Delivery:
         return self.told - self.delivered - self.rejected
 
     async def send(
-        self, path: Path, replay: Replay, progress: Progress = lambda _: None, look: Callable[[], None] = lambda: None
+        self,
+        recordings: Iterable[tuple[Path, Replay]],
+        progress: Progress = lambda _: None,
+        look: Callable[[], None] = lambda: None,
+        end: Callable[[Replay], None] = lambda _: None,
     ) -> None:
-        """Send one recording; look is called after each try. Raises InputError if the file cannot be used."""
-        unusable: InputError | None = None
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                sending = tasks.create_task(self.sender.run(), name="sender")
-                try:
-                    await self._send(path, replay, progress, look)
-                finally:
-                    sending.cancel()
-        except* InputError as errors:  # the group wraps what is no fault of a task
-            unusable = next(error for error in errors.exceptions if isinstance(error, InputError))
-        if unusable is not None:
-            raise unusable
+        """Send recordings, one after another; look is called after each try, end after each recording.
 
-    async def _send(self, path: Path, replay: Replay, progress: Progress, look: Callable[[], None]) -> None:
-        self._replay = replay
-        for now_ns in replay.moments(path, progress):
-            self._now_ns = now_ns
-            for due, spans in replay.due(now_ns):
-                self._offer(due, spans)
-                if len(self._seen) >= HELD_SPANS:
-                    await self._deliver(look)
-        await self._deliver(look)
+        Raises InputError if a file cannot be used; what was read before it is sent all the same.
+        """
+        failure: TracerError | OSError | None = None
+        async with asyncio.TaskGroup() as tasks:
+            sending = tasks.create_task(self.sender.run(), name="sender")
+            try:
+                for path, replay in recordings:
+                    for batch in replay.batches(path, progress):
+                        self._offer(batch)
+                        if self._due_spans >= HELD_SPANS:
+                            await self._deliver(look)
+                    end(replay)
+            except (TracerError, OSError) as error:  # the group would wrap what is no fault of a task
+                failure = error
+            try:
+                await self._deliver(look)
+            finally:
+                sending.cancel()
+        if failure is not None:
+            raise failure
 
-    def _offer(self, due: Due, spans: list[SpanRecord]) -> None:
-        fresh = [span for span in spans if span.slot not in self._seen]
-        self._seen.update(span.slot for span in fresh)
-        self._tell(fresh)
-        self.told += len(fresh)
-        self._due[due.uid] = spans
+    def _offer(self, batch: Batch) -> None:
+        self._tell(batch.spans)
+        self.told += len(batch.spans)
         if not self.has_given_up:
-            self._outbox.offer(due)
+            self._due.setdefault(batch.due.uid, []).extend(batch.spans)
+            self._due_spans += len(batch.spans)
+            self._outbox.offer(batch.due)
 
     async def _deliver(self, look: Callable[[], None]) -> None:
         """Wait until everything is answered for, or is given up."""
@@ -165,11 +169,5 @@ class Delivery:
                 self.has_given_up = True
             look()
             self.has_given_up = self.has_given_up or isinstance(self.sender.trouble, Refused)
-        if self.has_given_up:  # what is left is lost; the rest is still read, so that all that is lost is counted
-            for slot in self._seen:
-                self._acknowledge(slot.owner_uid, [slot])
-        self._due.clear()
-        self._seen.clear()
-
-    def _acknowledge(self, uid: str, slots: list[Slot]) -> None:
-        self._replay.ledger.acknowledge(uid, slots, self._now_ns)
+        self._due.clear()  # what is left after giving up is lost; the rest is still read, so that all that is lost is counted
+        self._due_spans = 0

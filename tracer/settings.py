@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from tracer.config import ENVIRONMENT_PREFIX, KEYS, OTLP_VARIABLE, TRACES_PATH, TRACES_VARIABLE, Config, Key
-from tracer.delivery.policy import TRY_TIMEOUT_S
+from tracer.delivery.policy import LONGEST_TRY_TIMEOUT_S, TRY_TIMEOUT_S
 from tracer.documents import yaml_documents
 from tracer.errors import InputError
 from tracer.telemetry.mappings import Mappings, mappings_error
@@ -28,14 +28,29 @@ from tracer.transport import TransportSettings, header_fault, is_direct, without
 CONFIG_VARIABLE = "TRACER_CONFIG"
 # Kubernetes writes such variables into every Pod for a Service that is called `tracer` or `tracer-...`.
 _SERVICE_VARIABLE = re.compile(r"TRACER_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
-_PROTOCOL = "http/protobuf"
-_FIXED = {f"{TRACES_VARIABLE}PROTOCOL": _PROTOCOL, f"{OTLP_VARIABLE}PROTOCOL": _PROTOCOL, "OTEL_TRACES_EXPORTER": "otlp"}
+_FIXED = {(f"{TRACES_VARIABLE}PROTOCOL", f"{OTLP_VARIABLE}PROTOCOL"): "http/protobuf", ("OTEL_TRACES_EXPORTER",): "otlp"}
 _PROXIES = {"http": ("HTTP_PROXY", "http_proxy"), "https": ("HTTPS_PROXY", "https_proxy")}
+_PROXY_ADDRESS = re.compile(r"https?://[^\s/?#]+/?")
+_NOT_OF_SENDING = {"OTEL_SERVICE_NAME"}
 _HEADERS, _TRY_TIMEOUT, _PROXY = "headers", "time for a try", "proxy"
-_FAULTS: dict[str, Callable[[Any], str | None]] = {"spans.mappings": mappings_error, "spans.run_url": run_url_error}
-_LONGEST_TRY_MS = 60_000
+_LONGEST_TRY_MS = int(LONGEST_TRY_TIMEOUT_S * 1000)
+_PORTS = 1 << 16
 _LONGEST_NUMBER = 18
 _SHOWN_CHARACTERS = 100
+
+
+def _listen_error(value: str) -> str | None:
+    """Say why nobody can listen there."""
+    return (
+        None if int(value.rpartition(":")[2]) < _PORTS else f"{value} has a port that there is not; the highest is {_PORTS - 1}."
+    )
+
+
+_FAULTS: dict[str, Callable[[Any], str | None]] = {
+    "spans.mappings": mappings_error,
+    "spans.run_url": run_url_error,
+    "listen": _listen_error,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +99,27 @@ class Settings:
         shown = {
             _HEADERS: ", ".join(f"{name}: (hidden)" for name, _ in self.headers),
             _TRY_TIMEOUT: f"{self.try_timeout_s:g} s",
-            _PROXY: without_credentials(self.proxy),
+            _PROXY: without_credentials(self.proxy) or "(none)",
         }
         for name, value in shown.items():
             if name in self.sources:
                 yield name, value, self.sources[name]
 
 
-def load(flags: Mapping[str, str], environment: Mapping[str, str], file: tuple[str, bytes] | None = None) -> Settings:
+def load(
+    flags: Mapping[str, str], environment: Mapping[str, str], file: tuple[str, bytes] | None = None, *, sends: bool = True
+) -> Settings:
     """Put the settings together from flags (by key), the environment, and a file's name and content.
+
+    For what sends nothing, what other programs are told of sending is not looked at.
 
     Raises InputError for whatever is not known or not allowed: it names key, value, what is allowed, and the source.
     """
     variables = {name: value.strip() for name, value in environment.items() if value.strip()}
+    if not sends:
+        variables = {
+            name: value for name, value in variables.items() if name.startswith(ENVIRONMENT_PREFIX) or name in _NOT_OF_SENDING
+        }
     _refuse_unknown_variables(variables)
     written = _read_file(*file) if file is not None else {}
     values: dict[str, Any] = {}
@@ -108,16 +131,26 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], file: tuple[s
                 values[key.name], sources[key.name] = converted, source
     config = msgspec.convert(_nested(values), Config)
     endpoint = KEYS["otlp.endpoint"]
-    if sources.get(endpoint.name) not in {endpoint.flag, endpoint.variable, file and file[0]}:
+    if sources.get(endpoint.name) not in {endpoint.flag, endpoint.variable, file[0] if file is not None else endpoint.flag}:
         _refuse_other_protocols(variables)
     headers, try_timeout_s, proxy = _headers(variables, sources), _try_timeout_s(variables, sources), ""
     for variable in _PROXIES[urlsplit(config.otlp.endpoint).scheme]:
         if variable in variables and not proxy:
             proxy, sources[_PROXY] = variables[variable], variable
+            if not _is_proxy(proxy):
+                shown = without_credentials(proxy)[:_SHOWN_CHARACTERS]
+                raise InputError(f"{variable} is {shown}; allowed: an address such as http://proxy:3128.")
     no_proxy = variables.get("NO_PROXY") or variables.get("no_proxy", "")
     if proxy and is_direct(config.otlp.endpoint, no_proxy):
         proxy, sources[_PROXY] = "", "NO_PROXY"
     return Settings(config, sources, headers, try_timeout_s, proxy)
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        return bool(_PROXY_ADDRESS.fullmatch(address) and urlsplit(address).hostname and urlsplit(address).port != 0)
+    except ValueError:
+        return False
 
 
 # ---------------------------------------------------------------- what each source says
@@ -168,7 +201,9 @@ def _with_path(address: str, source: str) -> str:
     if not said.hostname or said.port == 0:
         raise ValueError(address)
     path = said.path.rstrip("/")
-    if path.endswith(TRACES_PATH) or (path and source == f"{TRACES_VARIABLE}ENDPOINT"):
+    if path.endswith(TRACES_PATH):
+        return f"{said.scheme}://{said.netloc}{path}"
+    if path and source == f"{TRACES_VARIABLE}ENDPOINT":
         return address
     return f"{said.scheme}://{said.netloc}{path}{TRACES_PATH}"
 
@@ -194,8 +229,16 @@ def _flat(file: str, said: Mapping[object, object], prefix: str = "") -> Iterato
                 yield name, value
         elif any(key.startswith(f"{name}.") for key in KEYS) and isinstance(value, dict | None):
             yield from _flat(file, value or {}, f"{name}.")
+        elif any(key.startswith(f"{name}.") for key in KEYS):
+            raise InputError(
+                f"{file} has one value for {name}, which is a section; expected settings below it, such as {_below(name)}."
+            )
         else:
             raise InputError(f"{file} has the unknown key {name[:_SHOWN_CHARACTERS]}; {_nearest(name, KEYS)}")
+
+
+def _below(section: str) -> str:
+    return next(key for key in KEYS if key.startswith(f"{section}."))
 
 
 def _refuse_unknown_variables(variables: Mapping[str, str]) -> None:
@@ -212,8 +255,9 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _refuse_other_protocols(variables: Mapping[str, str]) -> None:
     """Refuse what OpenTelemetry's variables ask for and is not there, rather than send something else than was asked for."""
-    for name, allowed in _FIXED.items():
-        if variables.get(name, allowed) != allowed:
+    for names, allowed in _FIXED.items():
+        name = next((name for name in names if name in variables), None)
+        if name is not None and variables[name] != allowed:
             raise InputError(f"{name} is {variables[name][:_SHOWN_CHARACTERS]}; allowed: {allowed}.")
 
 
@@ -238,7 +282,7 @@ def _try_timeout_s(variables: Mapping[str, str], sources: dict[str, str]) -> flo
     if source is None:
         return TRY_TIMEOUT_S
     said = variables[source]
-    if not (said.isascii() and said.isdigit() and 0 < int(said[:_LONGEST_NUMBER]) <= _LONGEST_TRY_MS):
+    if not (said.isascii() and said.isdigit() and len(said) <= _LONGEST_NUMBER and 0 < int(said) <= _LONGEST_TRY_MS):
         raise InputError(f"{source} is {said[:_SHOWN_CHARACTERS]}; allowed: milliseconds from 1 to {_LONGEST_TRY_MS}.")
     sources[_TRY_TIMEOUT] = source
     return int(said) / 1000
@@ -260,7 +304,7 @@ def _shown(value: object) -> str:
         case bool():
             return str(value).lower()
         case tuple() | list():
-            pairs = ["=".join(one) for one in value if isinstance(one, tuple)]
+            pairs = ["=".join(map(str, one)) for one in value if isinstance(one, tuple)]
             return "\n".join(pairs) or ",".join(map(str, value)) or "(none)"
         case _:
             return str(value) or "(none)"

@@ -6,6 +6,7 @@ Must not know: what is sent, and what an answer means.
 """
 
 import asyncio
+import errno
 import os
 import re
 import ssl
@@ -138,10 +139,10 @@ class Transport:
             return NoAnswer(Reason.SLOW, f"did not answer within {timeout_s:g} s")
         except InputError as error:
             return NoAnswer(Reason.UNUSABLE, f"was not asked: {str(error).rstrip('.')}")
+        except (aiohttp.InvalidURL, UnicodeError):
+            return NoAnswer(Reason.UNUSABLE, "is no address that can be asked")
         except (aiohttp.ClientError, OSError) as error:
             return _no_answer(error)
-        except ValueError as error:
-            return NoAnswer(Reason.UNUSABLE, f"is no address that can be asked: {error}")
 
     @asynccontextmanager
     async def _connections(self) -> AsyncIterator[_Pool]:
@@ -176,9 +177,12 @@ class Transport:
 def tls_context(settings: TransportSettings) -> ssl.SSLContext:
     """Build what TLS needs. Raises InputError if a file cannot be used; nothing of it is shown."""
     try:
+        for path in filter(None, (settings.ca_file, settings.cert_file, settings.key_file)):
+            refuse_what_is_no_file(path)
         context = ssl.create_default_context(cafile=settings.ca_file or None)
     except (OSError, ValueError) as error:
-        raise InputError(f"The CA file {settings.ca_file} {_fault(error, 'PEM certificates')}.") from error
+        what = f"The CA file {settings.ca_file}" if settings.ca_file else "What the environment says of TLS"
+        raise InputError(f"{what} {_fault(error, 'PEM certificates')}.") from error
     if settings.key_file and not settings.cert_file:
         raise InputError(f"The key {settings.key_file} has no certificate; give otlp.cert_file too.")
     if settings.cert_file:
@@ -198,12 +202,16 @@ def read_headers(settings: TransportSettings) -> dict[str, str]:
         return headers
     path = Path(settings.headers_file)
     try:
+        refuse_what_is_no_file(settings.headers_file)
         with path.open("rb") as file:
-            lines = file.read(_HEADERS_FILE_BYTES).decode().splitlines()
+            content = file.read(_HEADERS_FILE_BYTES + 1)
+        lines = content.decode().splitlines()
     except OSError as error:
         raise InputError(f"The headers file {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise InputError(f"The headers file {path} is not text in UTF-8.") from error
+    if len(content) > _HEADERS_FILE_BYTES:
+        raise InputError(f"The headers file {path} is larger than 1 MiB; that is none.")
     known = {name.lower(): name for name in headers}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -233,8 +241,16 @@ def is_direct(url: str, no_proxy: str) -> bool:
 
 
 def without_credentials(url: str) -> str:
-    """Hide what stands before the host of a URL."""
-    return re.sub(r"//[^/?#]*@", "//(hidden)@", url)
+    """Hide what stands before the host of a URL, and its query, however badly it is written."""
+    hidden = re.sub(r"^(\w+:/*)?.*@", r"\1(hidden)@", url, flags=re.DOTALL)
+    return re.sub(r"\?.*", "?(hidden)", hidden, flags=re.DOTALL)
+
+
+def refuse_what_is_no_file(path: str) -> None:
+    """Raise InputError for a pipe, a folder or a device: it would be read once, or never end. What is not there passes."""
+    found = Path(path)
+    if found.exists() and not found.is_file():
+        raise InputError(f"{path} is no file; give a file, which can be read again when it changes.")
 
 
 def _fault(error: Exception, expected: str) -> str:
@@ -253,7 +269,7 @@ def _stamps(settings: TransportSettings) -> tuple[object, ...]:
 def _stamp(path: str) -> tuple[int, int, int] | None:
     try:
         found = Path(path).stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
@@ -286,13 +302,8 @@ def _no_answer(error: Exception) -> NoAnswer:
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: the proxy is not there ({_strerror(error)})")
         case aiohttp.ClientConnectorDNSError():
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: the name {error.host} is not known")
-        case _ if isinstance(tls, ssl.SSLCertVerificationError):
-            return NoAnswer(Reason.UNUSABLE, f"is not trusted: {tls.verify_message}; see otlp.ca_file")
-        case _ if tls is not None and tls.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}:
-            return NoAnswer(Reason.UNUSABLE, "does not speak TLS; is it http:// instead of https://?")
         case _ if tls is not None:
-            said = (tls.reason or "no reason given").replace("_", " ").lower()
-            return NoAnswer(Reason.UNUSABLE, f"refuses TLS ({said}); see otlp.ca_file, otlp.cert_file and otlp.key_file")
+            return _tls_failure(tls)
         case aiohttp.ClientConnectorError():
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: {_strerror(error)}")
         case aiohttp.ClientResponseError() if _HTTP2_SETTINGS in error.message:
@@ -301,6 +312,19 @@ def _no_answer(error: Exception) -> NoAnswer:
             return NoAnswer(Reason.LOST, "answered with something that is no HTTP")
         case _:
             return NoAnswer(Reason.LOST, "broke off before it had answered")
+
+
+def _tls_failure(error: ssl.SSLError) -> NoAnswer:
+    """Say what a failure of TLS means: whose fault it is, and so whether another try may end otherwise."""
+    reason = error.reason or ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return NoAnswer(Reason.UNUSABLE, f"is not trusted: {error.verify_message}; see otlp.ca_file")
+    if reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}:
+        return NoAnswer(Reason.UNUSABLE, "does not speak TLS; is it http:// instead of https://?")
+    if "INTERNAL_ERROR" in reason:
+        return NoAnswer(Reason.LOST, "failed in its own TLS")
+    said = reason.replace("_", " ").lower() or "no reason given"
+    return NoAnswer(Reason.UNUSABLE, f"refuses TLS ({said}); see otlp.ca_file, otlp.cert_file and otlp.key_file")
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
@@ -312,4 +336,6 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 def _strerror(error: OSError) -> str:
     """Say it as the system does, for asyncio puts addresses into it."""
-    return os.strerror(error.errno) if error.errno else error.strerror or type(error).__name__
+    if error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno)
+    return error.strerror or "the connection could not be opened"

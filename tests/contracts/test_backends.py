@@ -171,6 +171,15 @@ def test_a_backend_is_left_alone_as_long_as_it_asks(make: MakeBackend) -> None:
 
 
 @backends
+def test_a_backend_that_asks_for_no_wait_is_left_alone_all_the_same(make: MakeBackend) -> None:
+    """A wait of nothing, or until a moment that has passed, does not make the sender knock without a pause."""
+    one, clock = run(make, [says(503, Retry_After="0")] * 5)
+    assert set(one.receiver.spans) == one.all
+    assert sum(clock.slept) > 0
+    assert len(clock.slept) >= 5
+
+
+@backends
 def test_what_a_person_must_mend_is_tried_every_half_minute(make: MakeBackend) -> None:
     """Wrong credentials or a wrong address cost nothing but time."""
     one, clock = run(make, repeat(says(403)), lambda it: len(it.receiver.requests) == 4)

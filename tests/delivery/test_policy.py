@@ -95,13 +95,13 @@ def test_a_slow_backend_gets_less_in_more_time_until_it_is_trusted_again() -> No
     [
         (BUSY, 7.0),
         (Retry("why", after_s=20), 20),
-        (Retry("why", after_s=0), 0),
+        (Retry("why", after_s=0), 7.0),
         (Retry("why", after_s=1e9), LONGEST_WAIT_S),
         (Refused("why"), REFUSED_WAIT_S),
     ],
 )
 def test_waits(outcome: Outcome, expected: float) -> None:
-    """A wait that the backend asks for is obeyed up to 5 minutes; what a person must mend waits 30 s, all else as jitter says."""
+    """A longer wait that the backend asks for is obeyed up to 5 minutes; what a person must mend waits 30 s."""
     assert wait_s(outcome, 7.0) == expected
 
 

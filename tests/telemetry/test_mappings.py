@@ -146,7 +146,7 @@ def test_a_replay_reads_what_its_settings_map(tmp_path: Path) -> None:
     path.write_text(json.dumps(pipeline_run(DONE, labels={"team": "core"})))
     one = Replay(Ledger(SpanSettings(mappings=(("team", "tekton.user.team"),))))
     assert [
-        span.attribute("tekton.user.team") for _, batch in one.batches(path) for span in batch if span.slot.kind == "run"
+        span.attribute("tekton.user.team") for batch in one.batches(path) for span in batch.spans if span.slot.kind == "run"
     ] == ["core"]
 
 

@@ -4,9 +4,11 @@ Each command stands in a module of its own; `printing` has what they print, `opt
 """
 
 import errno
+import os
 import sys
 from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 
 import click
 
@@ -14,6 +16,7 @@ from tracer import __version__
 from tracer.cli.check import check
 from tracer.cli.demo import demo
 from tracer.cli.explain import explain
+from tracer.cli.printing import ended
 from tracer.cli.replay import replay
 from tracer.errors import TracerError
 from tracer.explain.terminal.glyphs import printable
@@ -48,8 +51,9 @@ for command in (replay, explain, demo, check):
 
 def main() -> None:
     """Run a command; say what went wrong in one sentence and leave with its exit code."""
-    if sys.stdout is None or sys.stderr is None:
-        sys.exit(EXIT_USAGE)  # closed by whoever started us: there is nobody to tell
+    # Closed by whoever started us: there is nobody to tell, but there may be something to send.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     code = 0
     try:
         code = cli.main(standalone_mode=False) or 0
@@ -77,5 +81,5 @@ def main() -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    click.echo(f"tracer: {printable(sentence)}", err=True)
+    click.echo(f"tracer: {ended(printable(sentence))}", err=True)
     sys.exit(code)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tracer.cli.options import RENDERING, read_settings, settings_options
-from tracer.cli.printing import OneRequest, all_rows_option, console, output_option, print_picture, report
+from tracer.cli.printing import OneRequest, all_rows_option, console, is_without_pod, output_option, print_picture, report
 from tracer.cli.progress import reading
 from tracer.delivery.ledger import Ledger
 from tracer.errors import InputError
@@ -46,12 +46,12 @@ def explain(
     if run is not None and last:
         raise InputError("RUN and --last exclude each other; give one of them.")
     # People may look at a run that its caller did not sample; it is not sent all the same.
-    spans = replace(read_settings(config_file, given).spans, honour_sampled_flag=False)
+    spans = replace(read_settings(config_file, given, sends=False).spans, honour_sampled_flag=False)
     one, told = Replay(Ledger(spans)), list[SpanRecord]()
     found = find_recording(Path(path))
     with reading([found]) as advance:
-        for _, batch in one.batches(found, advance):
-            told += batch
+        for batch in one.batches(found, advance):
+            told += batch.spans
     picture = _choose(waterfalls(told, one.ledger.unfinished(), one.until_ns), run, found, last=last)
     if output == "otlp":
         request = OneRequest()
@@ -59,7 +59,7 @@ def explain(
         request.close()
     else:
         print_picture(console(), picture, is_json=output == "json", show_all=show_all, indent=2)
-    report([one])
+    report([one], sum(is_without_pod(row.span) for row in picture.root.walk() if row.span is not None))
 
 
 def _choose(pictures: list[Waterfall], run: str | None, path: Path, *, last: bool) -> Waterfall:

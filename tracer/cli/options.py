@@ -30,12 +30,12 @@ def settings_options(*prefixes: str) -> Callable[[Callable[..., Any]], Callable[
     return decorate
 
 
-def read_settings(config_file: str | None, given: Mapping[str, str | None]) -> Settings:
+def read_settings(config_file: str | None, given: Mapping[str, str | None], *, sends: bool = True) -> Settings:
     """Put the settings together from what `settings_options` gave a command. Raises InputError if they cannot be used."""
     flags = {key.name: value for key in KEYS.values() if (value := given.get(_parameter(key))) is not None}
     environment = os.environ  # noqa: TID251 - here it is read, and nowhere else
     path = config_file or environment.get(CONFIG_VARIABLE)
-    return load(flags, environment, (path, _read(path)) if path else None)
+    return load(flags, environment, (path, _read(path)) if path else None, sends=sends)
 
 
 def _read(path: str) -> bytes:

@@ -1,9 +1,10 @@
 """How do the commands print what was told?"""
 
 import json
+import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import click
@@ -12,6 +13,7 @@ from rich.console import Console
 from tracer.delivery.readings import Loss
 from tracer.explain.document import document
 from tracer.explain.rows import is_top
+from tracer.explain.terminal.glyphs import printable
 from tracer.explain.terminal.picture import PIPE_WIDTH, print_waterfall
 from tracer.explain.waterfall import Waterfall, waterfalls
 from tracer.replay import Replay
@@ -118,28 +120,38 @@ class OneRequest:
 class Count:
     """Counts what passes on to another printer, if there is one."""
 
-    def __init__(self, printer: Printer | None) -> None:
-        """Begin at nothing."""
-        self.runs = self.spans = 0
+    def __init__(self, printer: Printer | None = None, *, must_print: bool = True) -> None:
+        """Begin at nothing. Unless it must print, a reader who goes away, as `head` does, ends the printing alone."""
+        self.runs = self.spans = self.without_pod = 0
         self._printer = printer
+        self._must_print = must_print
 
     def add(self, spans: Iterable[SpanRecord]) -> None:
         """Count spans, none of them twice."""
         taken = list(spans)
         self.spans += len(taken)
         self.runs += sum(is_top(span) for span in taken)
-        if self._printer is not None:
-            self._printer.add(taken)
+        self.without_pod += sum(is_without_pod(span) for span in taken)
+        self._print(lambda printer: printer.add(taken))
 
     def end(self, replay: Replay) -> None:
         """Pass it on."""
-        if self._printer is not None:
-            self._printer.end(replay)
+        self._print(lambda printer: printer.end(replay))
 
     def close(self) -> None:
         """Pass it on."""
-        if self._printer is not None:
-            self._printer.close()
+        self._print(lambda printer: printer.close())
+
+    def _print(self, do: Callable[[Printer], None]) -> None:
+        if self._printer is None:
+            return
+        try:
+            do(self._printer)
+        except (OSError, SystemExit):  # rich leaves the program when its reader has gone
+            if self._must_print:
+                raise
+            self._printer = None
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def __str__(self) -> str:
         """Say it for people."""
@@ -169,13 +181,23 @@ def print_picture(on: Console, picture: Waterfall, *, is_json: bool, show_all: b
         print_waterfall(on, picture, show_all=show_all)
 
 
-def report(replays: Iterable[Replay]) -> None:
-    """Say on standard error what could not be read or told."""
+def is_without_pod(span: SpanRecord) -> bool:
+    """Say whether a step is told from Tekton's status alone, because its Pod was not seen."""
+    return span.slot.kind == "step" and not span.slot.pod_uid
+
+
+def report(replays: Iterable[Replay], steps_without_pod: int) -> None:
+    """Say on standard error what could not be read or told, and what rests on little."""
+    if steps_without_pod:
+        note(
+            f"{steps_without_pod} steps are told from Tekton's status alone, for their Pods are gone: to the second, and after a "
+            "cancel or a time-out as Tekton claims; what was recorded while it ran has the truth."
+        )
     for one in replays:
         if one.half_line is not None:
             note(f"line {one.half_line} is cut off and was left out; the recording may still be written.")
-        for (kind, where), count in sorted(one.malformed.items()):
-            note(f"{count} malformed {kind} left out, at {where}.")
+        for (kind, where, why), count in sorted(one.malformed.items()):
+            note(f"{count} malformed {kind} left out, at {where}: {printable(why)}.")
         for loss, count in sorted(one.ledger.losses.items()):
             if count:
                 note(f"{count} {_LOSSES[loss]}.")
@@ -183,4 +205,9 @@ def report(replays: Iterable[Replay]) -> None:
 
 def note(sentence: str) -> None:
     """Say something on standard error."""
-    click.echo(f"tracer: {sentence}", err=True)
+    click.echo(f"tracer: {ended(sentence)}", err=True)
+
+
+def ended(sentence: str) -> str:
+    """End a sentence once."""
+    return sentence.removesuffix(".") if sentence.endswith("?.") else sentence

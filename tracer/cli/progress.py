@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich import progress
 from rich.console import Console
+from rich.table import Column
 
-from tracer.delivery.outcome import Delivered
 from tracer.explain.terminal.glyphs import printable
 from tracer.kube.recording import Progress, size_bytes
 from tracer.replay import Delivery
@@ -34,10 +34,10 @@ class Sending:
     def __init__(self, paths: list[Path], delivery: Delivery, *, is_shown: bool) -> None:
         """Prepare; on anything but a terminal nothing is shown."""
         columns = [
-            progress.TextColumn("sending"),
-            progress.BarColumn(),
-            progress.TextColumn("{task.fields[sent]:,} spans"),
-            progress.TimeElapsedColumn(),
+            progress.TextColumn("sending", table_column=Column(no_wrap=True)),
+            progress.BarColumn(bar_width=16),
+            progress.TextColumn("{task.fields[sent]:,} spans", table_column=Column(no_wrap=True)),
+            progress.TimeElapsedColumn(table_column=Column(no_wrap=True)),
             progress.TextColumn("{task.fields[trouble]}", markup=False),
         ]
         console = Console(stderr=True)
@@ -52,7 +52,7 @@ class Sending:
     def look(self) -> None:
         """Show how the sender is doing."""
         outcome = self._delivery.sender.trouble
-        trouble = "" if outcome is None or isinstance(outcome, Delivered) else f"waiting: {printable(outcome.why)}"
+        trouble = "" if outcome is None else f"waiting: {printable(outcome.why)}"
         self.bar.update(self._task, sent=self._delivery.delivered, trouble=trouble)
 
 

@@ -1,6 +1,8 @@
 """The command that sends what recordings come to."""
 
 import asyncio
+import math
+import signal
 from pathlib import Path
 
 import click
@@ -11,13 +13,13 @@ from tracer.cli.progress import Sending, reading
 from tracer.clock import Clock
 from tracer.delivery.ledger import Ledger
 from tracer.delivery.otlp_http import OtlpHttp
-from tracer.delivery.outcome import Delivered, Refused
+from tracer.delivery.outcome import Refused
 from tracer.delivery.policy import Pace
-from tracer.errors import BackendError, InputError
+from tracer.errors import BackendError, InputError, TracerError
 from tracer.explain.terminal.glyphs import printable
 from tracer.kube.recording import find_recording
 from tracer.replay import Delivery, Replay
-from tracer.transport import Transport
+from tracer.transport import Transport, without_credentials
 
 EXIT_FOUND = 6
 _SHOWN_REASONS = 5
@@ -53,7 +55,8 @@ def replay(
     """Send the spans of recorded runs to an OTLP/HTTP backend, such as Jaeger.
 
     PATH is a folder with watch.jsonl or objects.json, a file of watch events, what `kubectl get -o json|yaml` prints, or - for
-    standard input. Sending twice leaves the same spans: the same facts always give the same bytes.
+    standard input. Each PATH stands by itself: give runs and what they own together. Sending twice leaves the same spans, for the
+    same facts always give the same bytes; what goes on is sent as far as it has ended.
 
     \b
     -o text   print the waterfall of each run as well
@@ -62,32 +65,42 @@ def replay(
     """  # noqa: D301 - click's mark for text that is not to be wrapped
     settings = read_settings(config_file, given)
     replays = [(find_recording(Path(path)), Replay(Ledger(settings.spans))) for path in paths]
-    count = Count(printer_of(output or ("text" if dry_run else None), show_all=show_all))
+    if not math.isfinite(timeout_s):
+        raise InputError(f"--timeout {timeout_s} is no time; give a number of seconds such as 60.")
+    count = Count(printer_of(output or ("text" if dry_run else None), show_all=show_all), must_print=dry_run)
     if dry_run:
         with reading([path for path, _ in replays]) as advance:
             for path, one in replays:
-                for _, batch in one.batches(path, advance):
-                    count.add(batch)
+                for batch in one.batches(path, advance):
+                    count.add(batch.spans)
                 count.end(one)
         count.close()
-        report(one for _, one in replays)
+        report([one for _, one in replays], count.without_pod)
         if output in {None, "text"}:
             click.echo(f"{count}; nothing was sent.", err=True)
         return
     clock, otlp = Clock(), settings.config.otlp
     transport = Transport(settings.transport, clock)
-    backend = OtlpHttp(transport, otlp.endpoint, is_compressed=otlp.compression == "gzip")
+    name = f"{otlp.endpoint} (through the proxy {without_credentials(settings.proxy)})" if settings.proxy else otlp.endpoint
+    backend = OtlpHttp(transport, otlp.endpoint, name, is_compressed=otlp.compression == "gzip")
     delivery = Delivery(backend, clock, timeout_s, count.add, Pace(usual_timeout_s=settings.try_timeout_s))
     sending = Sending([path for path, _ in replays], delivery, is_shown=output is None)
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         asyncio.run(_send(transport, delivery, sending, replays, count))
-    except (KeyboardInterrupt, InputError):
-        _say_account(delivery, count)
+    except (KeyboardInterrupt, TracerError, OSError):
+        if delivery.told:
+            _say_account(delivery, count)
         raise
     count.close()
-    report(one for _, one in replays)
-    if _conclude(delivery, count, f"within {timeout_s:g} s", otlp.endpoint):
+    report([one for _, one in replays], count.without_pod)
+    if _conclude(delivery, [one for _, one in replays], count, f"within {timeout_s:g} s", name):
         context.exit(EXIT_FOUND)
+
+
+def _interrupt(_: int, __: object) -> None:
+    """Stop at once: asyncio would wait for whoever reads standard input."""
+    raise KeyboardInterrupt
 
 
 async def _send(
@@ -95,23 +108,25 @@ async def _send(
 ) -> None:
     async with transport:
         with sending.bar:
-            for path, one in replays:
-                await delivery.send(path, one, sending.advance, sending.look)
-                count.end(one)
+            await delivery.send(replays, sending.advance, sending.look, count.end)
 
 
-def _conclude(delivery: Delivery, count: Count, patience: str, endpoint: str) -> bool:
+def _conclude(delivery: Delivery, replays: list[Replay], count: Count, patience: str, backend: str) -> bool:
     """Say what became of the spans; true if some were rejected. Raises BackendError if some were lost."""
     sender = delivery.sender
     for warning, requests in sender.warnings.most_common(_SHOWN_REASONS):
         note(f"the backend took {requests} requests and says: {printable(warning)}.")
     for why, spans in sender.rejections.most_common(_SHOWN_REASONS):
         note(f"{spans} spans were rejected for good: {printable(why)}.")
+    unfinished = sum(1 for one in replays for _ in one.ledger.unfinished())
+    if unfinished:
+        runs = "1 run" if unfinished == 1 else f"{unfinished} runs"
+        note(f"{runs} had not ended: only what had was sent; send again when all has.")
     _say_account(delivery, count)
     if not delivery.lost:
         return delivery.rejected > 0
     trouble = sender.trouble
-    why = f"{endpoint} has not answered" if trouble is None or isinstance(trouble, Delivered) else trouble.why
+    why = f"{backend} has not answered" if trouble is None else trouble.why
     when = "" if isinstance(trouble, Refused) else f" {patience}"
     raise BackendError(f"{delivery.lost} of {delivery.told} spans were not delivered{when}: {why}.")
 

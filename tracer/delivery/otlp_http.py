@@ -21,7 +21,7 @@ PROTOBUF = "application/x-protobuf"
 _SAID_CHARACTERS = 200
 _TROUBLES = {Reason.UNREACHABLE: Trouble.BUSY, Reason.LOST: Trouble.BUSY, Reason.SLOW: Trouble.SLOW}
 _BUSY = frozenset({408, 429, 502, 503, 504})
-_SUCCESSES, _REDIRECTS, _SERVER_ERRORS = range(200, 300), range(300, 400), range(500, 600)
+_REDIRECTS, _CLIENT_ERRORS, _SERVER_ERRORS = range(300, 400), range(400, 500), range(500, 600)
 _NO_OTLP = "nobody takes OTLP there, is the address right?"
 _CREDENTIALS = "the credentials in otlp.headers_file are missing or wrong"
 _REMEDIES = {
@@ -38,10 +38,11 @@ _LONGEST_NUMBER = 18
 class OtlpHttp:
     """An OTLP/HTTP endpoint."""
 
-    def __init__(self, transport: Transport, url: str, *, is_compressed: bool = False) -> None:
-        """Prepare to send to a URL, with its path."""
+    def __init__(self, transport: Transport, url: str, name: str = "", *, is_compressed: bool = False) -> None:
+        """Prepare to send to a URL, with its path; the name is what sentences call it, if that is more than the URL."""
         self._transport = transport
         self._url = url
+        self._name = name or url
         self._is_compressed = is_compressed
 
     def encode(self, spans: tuple[SpanRecord, ...]) -> bytes:
@@ -56,17 +57,17 @@ class OtlpHttp:
             body = await asyncio.to_thread(gzip.compress, body, mtime=0)
         answer = await self._transport.post(self._url, body, headers, timeout_s)
         if isinstance(answer, Answer):
-            return understand(answer, self._url)
-        why = f"{self._url} {answer.why}"
+            return understand(answer, self._name)
+        why = f"{self._name} {answer.why}"
         return Refused(why) if answer.reason is Reason.UNUSABLE else Retry(why, _TROUBLES[answer.reason])
 
 
-def understand(answer: Answer, url: str) -> Outcome:
+def understand(answer: Answer, name: str) -> Outcome:
     """Say what an answer means. Total: whatever a backend says is one of the outcomes."""
     status, said = answer.status, _said(answer)
-    why = f"{url} answered {status}{said and f': {said}'}"
+    why = f"{name} answered {status}{said and f': {said}'}"
     if status == HTTPStatus.OK:
-        return _understand_success(answer, url)
+        return _understand_success(answer, name)
     if status in _BUSY:
         return Retry(why, Trouble.BUSY, retry_after_s(answer.headers))
     if status in _SERVER_ERRORS:
@@ -74,8 +75,8 @@ def understand(answer: Answer, url: str) -> Outcome:
     if status in _REDIRECTS:
         return Refused(f"{why}, a redirect{_elsewhere(answer.headers)}, which is not followed; give the address itself")
     if status == HTTPStatus.BAD_REQUEST and _is_from_a_tls_port(answer):
-        return Refused(f"{url} wants TLS; give an address with https://")
-    remedy = _REMEDIES.get(status) or (_NO_OTLP if status in _SUCCESSES else None)
+        return Refused(f"{name} wants TLS; give an address with https://")
+    remedy = _REMEDIES.get(status) or (None if status in _CLIENT_ERRORS else _NO_OTLP)
     return Refused(f"{why}; {remedy}") if remedy else Rejected(why)
 
 
@@ -94,17 +95,17 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return max(0.0, after.total_seconds())
 
 
-def _understand_success(answer: Answer, url: str) -> Outcome:
+def _understand_success(answer: Answer, name: str) -> Outcome:
     content_type = _content_type(answer)
     if content_type != PROTOBUF:
-        return Refused(f"{url} answered 200 with {content_type or 'no content type'}, which is no OTLP; is the address right?")
+        return Refused(f"{name} answered 200 with {content_type or 'no content type'}, which is no OTLP; is the address right?")
     response = otlp.read_response(answer.body) if answer.is_whole else None
     if response is None:
         what = "that cannot be read" if answer.is_whole else "of more than 1 MiB or in an encoding that was not asked for"
-        return Refused(f"{url} answered 200 with a body {what}, so it confirmed nothing; is the address right?")
+        return Refused(f"{name} answered 200 with a body {what}, so it confirmed nothing; is the address right?")
     message = first_line(response.message)
     if response.rejected_spans:
-        return Partly(response.rejected_spans, f"{url} rejected spans{message and f': {message}'}")
+        return Partly(response.rejected_spans, f"{name} rejected spans{message and f': {message}'}")
     return Delivered(message)
 
 

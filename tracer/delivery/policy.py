@@ -119,9 +119,9 @@ def is_failure(outcome: Outcome, verdict: Verdict) -> bool:
 
 
 def wait_s(outcome: Outcome, jitter_s: float) -> float:
-    """Say how long to send nothing after a failure: as the backend asks, within bounds, else as long as the back-off says."""
+    """Say how long to send nothing after a failure: as the back-off says, or longer if the backend asks for it, within bounds."""
     if isinstance(outcome, Refused):
         return REFUSED_WAIT_S
     if isinstance(outcome, Retry) and outcome.after_s is not None:
-        return min(outcome.after_s, LONGEST_WAIT_S)
+        return max(jitter_s, min(outcome.after_s, LONGEST_WAIT_S))
     return jitter_s

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from tracer.backoff import full_jitter_s
 from tracer.clock import Clock
 from tracer.delivery.outbox import Outbox, Request
-from tracer.delivery.outcome import Backend, Delivered, Outcome, Partly
+from tracer.delivery.outcome import Backend, Delivered, Outcome, Partly, Refused, Rejected, Retry
 from tracer.delivery.policy import USUAL_PACE, Action, Pace, blames, is_failure, judge, wait_s
 from tracer.telemetry.records import Slot
 
@@ -26,8 +26,8 @@ class Sender:
 
     def __init__(self, backend: Backend, outbox: Outbox, acknowledge: Acknowledge, clock: Clock, pace: Pace = USUAL_PACE) -> None:
         """Prepare; nothing is sent before `run`."""
-        self.trouble: Outcome | None = None
-        """The last failure; None when the last request was answered."""
+        self.trouble: Retry | Refused | Rejected | None = None
+        """Why the last request was not settled; None if it was."""
         self.rejections: Counter[str] = Counter()
         """How many spans were rejected, by what the backend said."""
         self.warnings: Counter[str] = Counter()
@@ -42,6 +42,7 @@ class Sender:
         self._clock = clock
         self._pace = pace
         self._passed = 0
+        self._failures = 0
         self._under_way = 0
         self._quiet_until_s = 0.0
         self._changed = asyncio.Event()
@@ -73,10 +74,15 @@ class Sender:
 
     async def _try(self, request: Request) -> None:
         """Send a request once, and do what follows."""
-        pace = self._pace
+        if self._quiet_until_s > self._clock.now_s():  # another one failed before this one began
+            self._under_way -= 1
+            self._outbox.hold(request)
+            self._changed.set()
+            return
+        failures_before = self._failures
         self.requests += 1
         try:
-            outcome = await self._backend.send(request.body, pace.try_timeout_s)
+            outcome = await self._backend.send(request.body, self._pace.try_timeout_s)
         except asyncio.CancelledError:
             self._outbox.hold(request)  # nobody knows what became of it
             raise
@@ -96,11 +102,11 @@ class Sender:
                 self._outbox.halve(request)
             case Action.HOLD:
                 self._outbox.hold(request)
+        self.trouble = None if isinstance(outcome, Delivered | Partly) or verdict.action is Action.SETTLE else outcome
         if is_failure(outcome, verdict):
-            self._fail(outcome, pace)
+            self._fail(outcome, failures_before)
         else:
             self._pace = self._pace.after_answer()
-            self.trouble = None
         self._changed.set()
         async with self._tried:
             self._tried.notify_all()
@@ -114,10 +120,10 @@ class Sender:
         elif outcome.warning:
             _count(self.warnings, outcome.warning, 1)
 
-    def _fail(self, outcome: Outcome, pace: Pace) -> None:
-        self.trouble = outcome
+    def _fail(self, outcome: Outcome, failures_before: int) -> None:
         # Requests that were under way together fail together: that is one failure, not four.
-        if pace.failures == self._pace.failures:
+        if failures_before == self._failures:
+            self._failures += 1
             self._pace = self._pace.after_failure(outcome)
         pause_s = wait_s(outcome, full_jitter_s(self._pace.failures))
         self._quiet_until_s = max(self._quiet_until_s, self._clock.now_s() + pause_s)

@@ -32,7 +32,7 @@ def play(console: Console, path: Path, speed: float) -> None:
     console.print(Text(f"{'began at':>9}    {'step':<{step_width(console)}} {'took':>8}  result", "bright_black"))
     replay, told = Replay(), list[SpanRecord]()
     clock_ns = began_ns = 0  # the moment in the recording that is being played, and that of its first span
-    for now_ns, batch in replay.batches(found):
+    for now_ns, _, batch in replay.batches(found):
         began_ns = began_ns or min(span.start_ns for span in batch)
         clock_ns = clock_ns or began_ns
         if now_ns <= replay.until_ns:

@@ -8,6 +8,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from aiohttp import web
 from tracer.telemetry import otlp
 
 PROTOBUF = "application/x-protobuf"
+TRACES_PATH = "/v1/traces"
 MOST_REQUEST_BYTES = 64 << 20
 
 
@@ -49,7 +51,7 @@ class Receiver:
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http{'s' if self.tls is not None else ''}://{host}:{port}/v1/traces"
+        self.url = f"http{'s' if self.tls is not None else ''}://{host}:{port}{TRACES_PATH}"
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -65,6 +67,8 @@ class Receiver:
         return len(taken)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.method != "POST" or request.path != TRACES_PATH:
+            return web.Response(status=HTTPStatus.NOT_FOUND)
         body = await request.read()  # unpacked, if it was packed
         if self.keeps_requests:
             self.requests.append((dict(request.headers), body))
@@ -77,5 +81,8 @@ Reply = Callable[[Receiver, web.Request, bytes], Awaitable[web.StreamResponse]]
 
 async def acknowledge(receiver: Receiver, _: web.Request, body: bytes) -> web.StreamResponse:
     """Take all of it, and say so."""
-    receiver.take(body)
+    try:
+        receiver.take(body)
+    except ValueError as error:
+        return web.Response(status=HTTPStatus.BAD_REQUEST, text=str(error))
     return web.Response(body=b"", content_type=PROTOBUF)

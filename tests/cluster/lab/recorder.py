@@ -38,12 +38,22 @@ def name_of(scenario: Path) -> str:
     return scenario.parent.name if scenario.name == "scenario.json" else scenario.stem
 
 
+def _read(scenario: Path) -> Json:
+    try:
+        script = json.loads(scenario.read_text())
+    except ValueError:
+        script = None
+    if not isinstance(script, dict) or not {"objects", "until"} <= script.keys():
+        raise LabError(f"{scenario} is no scenario: expected a JSON object with `objects` and `until`.")
+    return script
+
+
 def record(place: Place, scenario: Path, out: Path) -> str:
     """Run a scenario in a namespace of its own and write its recording; say in a line what came of it.
 
-    Raises LabError if what it waits for is not done in time.
+    Raises LabError if it is no scenario, or if what it waits for is not done in time.
     """
-    script: Json = json.loads(scenario.read_text())
+    script = _read(scenario)
     name = name_of(scenario)
     folder, namespace = out / name, f"scenario-{name}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """How do the commands print what was told?"""
 
+import errno
 import json
 import os
 import shutil
@@ -147,9 +148,11 @@ class Count:
             return
         try:
             do(self._printer)
-        except (OSError, SystemExit):  # rich leaves the program when its reader has gone
+        except (OSError, SystemExit) as error:  # rich leaves the program when its reader has gone
             if self._must_print:
                 raise
+            if isinstance(error, OSError) and error.errno != errno.EPIPE:
+                note(f"the output could not be written: {error.strerror}; the sending goes on.")
             self._printer = None
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

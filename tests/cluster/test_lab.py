@@ -1,5 +1,7 @@
 """The claim of the cluster: it stands where it says, and each of its failures is a sentence that says what to do."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,12 @@ def test_what_a_program_said_is_passed_on() -> None:
         call("ls", "/no/such/file")
     with pytest.raises(LabError, match=r"^There is no no-such-program"):
         call("no-such-program")
+
+
+def test_a_cluster_that_is_in_use_is_not_taken_away(cluster: Cluster) -> None:
+    """While a process works with the cluster no other one takes it down or brings up its own."""
+    lab = [sys.executable, "-m", "tests.cluster.lab"]
+    for command in ("up", "down"):
+        done = subprocess.run([*lab, command], capture_output=True, text=True, check=False)
+        assert (done.returncode != 0, "Another process works with the cluster" in done.stderr) == (True, True)
+    assert cluster.place.asked("get", "node", "node-1")

@@ -3,6 +3,7 @@
 Keeps: nothing of an earlier cluster is left in a new one; what is taken down leaves the programs and nothing else.
 """
 
+import fcntl
 import os
 import select
 import shlex
@@ -32,6 +33,7 @@ class Cluster:
         """Know the components; nothing is started yet."""
         self.place = place
         self._components = components(place, apiserver_flags)
+        self._claimed = False
 
     @classmethod
     def of_environment(cls) -> Self:
@@ -42,8 +44,9 @@ class Cluster:
     def up(self) -> None:
         """Build what is missing and start everything anew; an older cluster of this place is taken down first.
 
-        Raises LabError if a program cannot be had or does not become ready.
+        Raises LabError if a program cannot be had or does not become ready, or if another process works with the cluster.
         """
+        self._claim()
         build(self.place)
         self.down()
         if SOCKET.exists():
@@ -65,7 +68,11 @@ class Cluster:
         self._await(*later)
 
     def down(self) -> None:
-        """Stop everything and throw the state away; does nothing where nothing stands."""
+        """Stop everything and throw the state away; does nothing where nothing stands.
+
+        Raises LabError if another process works with the cluster.
+        """
+        self._claim()
         if self.place.state.exists():
             self.place.asked("delete", "pods", "--all", "-A", "--grace-period=0", "--force", "--wait=false")
             wait_until(lambda: not _in_containerd("tasks"), PODS_GONE_WITHIN_S)  # the kubelet gives their networks back
@@ -91,6 +98,17 @@ class Cluster:
         if pid is not None and not _kill(pid):
             raise LabError(f"{name} does not end though it was killed: see what it waits for in /proc/{pid}/stack.")
         self.place.pid_file(name).unlink(missing_ok=True)
+
+    def _claim(self) -> None:
+        """Keep other processes from taking the cluster down, until this one ends: then the system lets go of the lock."""
+        if self._claimed:
+            return
+        self.place.home.mkdir(parents=True, exist_ok=True)
+        try:
+            fcntl.flock(os.open(self.place.home / "lock", os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LabError(f"Another process works with the cluster of {self.place.home}: wait until it has ended.") from error
+        self._claimed = True
 
     def _launch(self, *names: str) -> None:
         for name in names:

@@ -217,7 +217,14 @@ def test_progress_is_shown_on_a_terminal() -> None:
     """On a terminal a bar shows how many spans were sent, and what it is waiting for; nothing of it stays."""
     master, slave = pty.openpty()
 
-    async def main() -> int:
+    def drawn_until_closed() -> bytes:
+        drawn = b""
+        with suppress(OSError):  # the end of a terminal is an error
+            while chunk := os.read(master, 1 << 16):
+                drawn += chunk
+        return drawn
+
+    async def main() -> tuple[int, bytes]:
         async with Receiver([says(503)] * 4) as receiver:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tracer", "replay", str(CANCEL), "--otlp-endpoint", receiver.url),
@@ -225,15 +232,13 @@ def test_progress_is_shown_on_a_terminal() -> None:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=slave,
             )
-            return await process.wait()
+            os.close(slave)
+            drawn = await asyncio.to_thread(drawn_until_closed)  # while it draws: a terminal holds little
+            return await process.wait(), drawn
 
-    assert asyncio.run(main()) == 0
-    os.close(slave)
-    drawn = b""
-    with suppress(OSError):  # the end of a terminal is an error
-        while chunk := os.read(master, 1 << 16):
-            drawn += chunk
+    code, drawn = asyncio.run(main())
     os.close(master)
+    assert code == 0
     shown = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", drawn).decode()
     assert "sending" in shown
     assert "waiting: http://127.0.0.1:" in shown

@@ -143,12 +143,20 @@ def attribute_text(span: SpanRecord, key: str) -> str:
     return str(value) if value is not None else ""
 
 
-def place_in_time(row: Row) -> tuple[int, int, int]:
-    """Order rows by their start; phases before steps that start with them, and what has not begun last."""
+def place_in_time(row: Row) -> tuple[bool, int, int, int]:
+    """Order rows by their start; phases before steps that start with them, what has not begun last, and retries after all that.
+
+    A retry comes after what it repeats, though its start, cut to the second, may seem earlier than the last word of that.
+    """
     late = 1 << 63
     start = row.start_ns if row.start_ns is not None else late
     slot = row.span.slot.kind if row.span is not None else ""
-    return start, _ORDER.index(slot) if slot in _ORDER else len(_ORDER), row.end_ns if row.end_ns is not None else late
+    return (
+        row.kind is RowKind.RETRY,
+        start,
+        _ORDER.index(slot) if slot in _ORDER else len(_ORDER),
+        row.end_ns if row.end_ns is not None else late,
+    )
 
 
 _ORDER = ("queue", "create", "schedule", "init", "pull", "start", "step")

@@ -22,7 +22,7 @@ from tracer.tekton import names
 from tracer.tekton.decode import Namespace, Object, kind_by_type
 from tracer.tekton.event import Event
 from tracer.tekton.names import Kind
-from tracer.tekton.observation import Gone, Observation, Seen, Synced
+from tracer.tekton.observation import Gone, Observation, Seen, Synced, Vanished
 from tracer.tekton.pipelinerun import ChildReference, CustomRun, PipelineRun
 from tracer.tekton.pod import Pod
 from tracer.tekton.taskrun import TaskRun
@@ -99,6 +99,16 @@ class Ledger:
                 self._take(value, now_ns, is_gone=False)
             case Gone(value):
                 self._take(value, now_ns, is_gone=True)
+            case Vanished(_, uid):
+                self._vanish(uid, now_ns)
+
+    def _vanish(self, uid: str, now_ns: int) -> None:
+        """Take it that an object is gone, as it was last read."""
+        value = self._readings.last_of(uid)
+        if value is not None:
+            self._take(value, now_ns, is_gone=True)
+        else:
+            self._readings.finished.discard(uid)
 
     def _take(self, value: Object, now_ns: int, *, is_gone: bool) -> None:
         finished = self._readings.finished

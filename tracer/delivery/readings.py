@@ -248,6 +248,13 @@ class Readings:
         events[key] = value
         return pod.task_run_uid if pod is not None else None
 
+    def last_of(self, uid: str) -> Run | Pod | None:
+        """Give the last reading of a run or a Pod that is held."""
+        if (cell := self.cells.get(uid)) is not None:
+            return cell.value
+        pod = self._pods.get(uid)
+        return pod.pod if pod is not None else None
+
     # ------------------------------------------------------------ what belongs to what
 
     def children_of(self, cell: Cell) -> list[Cell]:

@@ -27,6 +27,7 @@ RUN_KINDS = frozenset({Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.CUSTOM_RUN})
 LABEL_PIPELINE = "tekton.dev/pipeline"
 LABEL_PIPELINE_TASK = "tekton.dev/pipelineTask"
 LABEL_TASK = "tekton.dev/task"
+LABEL_TASK_RUN = "tekton.dev/taskRun"
 LABEL_MEMBER_OF = "tekton.dev/memberOf"
 MEMBER_OF_FINALLY = "finally"
 

@@ -21,12 +21,20 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Vanished:
+    """An object that no longer exists; nobody said how it was last."""
+
+    kind: Kind
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Synced:
-    """A list of a kind was told whole: what was not in it does not exist, and each that vanished was told as `Gone`."""
+    """A list of a kind was told whole: what was not in it does not exist, and each that vanished was told before."""
 
     kind: Kind
     begun_ns: int
     """When the list was begun, Unix nanoseconds."""
 
 
-Observation = Seen | Gone | Synced
+Observation = Seen | Gone | Vanished | Synced

@@ -1,0 +1,327 @@
+"""What does the API server say on a list and a watch, and what is asked next?
+
+Keeps: the version that a watch goes on from moves only with what was given on, so a stream that breaks anywhere loses nothing; a
+half list is never taken for a whole one, so what vanished is told only by a list that ended; a line or an item that cannot be read
+costs itself alone.
+Must not know: how bytes arrive, what the objects mean, how long to wait.
+Source: Kubernetes API concepts (efficient detection of changes, streaming lists, resource versions); client-go
+tools/cache/reflector.go.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+
+import msgspec
+
+from tracer.tekton import names
+from tracer.tekton.decode import Malformed, Object, Schema, Unread, decode
+from tracer.tekton.names import Kind
+from tracer.tekton.observation import Gone, Seen, Synced, Vanished
+
+MOST_LINE_BYTES = 4 << 20  # etcd takes objects of 1.5 MB
+PAGE_ITEMS = 500
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """A line that is longer than any object can be; it was not kept."""
+
+    size_bytes: int
+
+
+class Lines:
+    """Takes a stream of bytes apart at its newlines, whatever pieces it comes in."""
+
+    def __init__(self, most_bytes: int = MOST_LINE_BYTES) -> None:
+        """Begin with nothing read."""
+        self._most_bytes = most_bytes
+        self._parts: list[bytes] = []
+        self._size_bytes = 0
+
+    def feed(self, chunk: bytes) -> Iterator[bytes | TooLong]:
+        """Give the lines that are whole with this chunk, without their newlines; the rest waits for more."""
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            yield self._line(chunk[start:end])
+            start = end + 1
+        self._keep(chunk[start:])
+
+    def _line(self, last: bytes) -> bytes | TooLong:
+        self._keep(last)
+        size_bytes, parts = self._size_bytes, self._parts
+        self._size_bytes, self._parts = 0, []
+        return TooLong(size_bytes) if size_bytes > self._most_bytes else parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _keep(self, part: bytes) -> None:
+        self._size_bytes += len(part)
+        if self._size_bytes > self._most_bytes:
+            self._parts = []
+        elif part:
+            self._parts.append(part)
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What one watch is about: a kind, in one namespace or in all of them, and which of its objects."""
+
+    kind: Kind
+    namespace: str = ""
+    """Empty for all of them."""
+    reason: str = ""
+    """Of Events: which ones, about Pods."""
+
+    @property
+    def path(self) -> str:
+        """Where the API server serves it."""
+        version = {Kind.CUSTOM_RUN: "v1beta1"}.get(self.kind, "v1")
+        root = f"/apis/{names.TEKTON_GROUP}/{version}" if self.kind in names.RUN_KINDS else f"/api/{names.CORE_VERSION}"
+        return f"{root}{f'/namespaces/{self.namespace}' if self.namespace else ''}/{self.kind.plural}"
+
+    @property
+    def selectors(self) -> dict[str, str]:
+        """What is asked of the server to leave out. No label stands on Events, so they are chosen by fields."""
+        if self.kind is Kind.POD:
+            return {"labelSelector": names.LABEL_TASK_RUN}
+        if self.kind is Kind.EVENT:
+            return {"fieldSelector": f"involvedObject.kind=Pod,reason={self.reason}"}
+        return {}
+
+
+def feeds(namespaces: tuple[str, ...], kinds: frozenset[Kind]) -> list[Feed]:
+    """List the watches for some namespaces, or for all if none is named."""
+    wanted = [Feed(kind) for kind in (Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.CUSTOM_RUN, Kind.POD) if kind in kinds]
+    wanted += [Feed(Kind.EVENT, reason=reason) for reason in sorted(names.EVENT_REASONS)]
+    return [Feed(one.kind, namespace, one.reason) for one in wanted for namespace in namespaces or ("",)]
+
+
+class Verb(StrEnum):
+    """What a request does."""
+
+    LIST = "list"
+    WATCH = "watch"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask next."""
+
+    verb: Verb
+    path: str
+    query: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The version that was asked for is no longer kept: a list comes next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The server ended a stream with an error of its own."""
+
+    status: int
+    why: str
+
+
+Told = Seen | Gone | Vanished | Synced | Malformed | Unread | TooLong | Expired | Failed
+
+
+class _Envelope(msgspec.Struct, frozen=True, gc=False):
+    type: str
+    object: msgspec.Raw
+
+
+class _ListMeta(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _Page(msgspec.Struct, frozen=True, gc=False):
+    items: list[msgspec.Raw] | None = None
+    metadata: _ListMeta = _ListMeta()
+
+
+class _BookmarkMeta(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    resource_version: str = ""
+    annotations: dict[str, str] = {}
+
+
+class _Bookmark(msgspec.Struct, frozen=True, gc=False):
+    metadata: _BookmarkMeta = _BookmarkMeta()
+
+
+class _Status(msgspec.Struct, frozen=True, gc=False):
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_PAGE = msgspec.json.Decoder(_Page)
+_BOOKMARK = msgspec.json.Decoder(_Bookmark)
+_STATUS = msgspec.json.Decoder(_Status)
+# Of all that the server writes before it, only strings could hold it, and in them the quotes are escaped.
+_VERSION = re.compile(rb'"resourceVersion":"([^"\\]*)"')
+_UID = re.compile(rb'"uid":"([^"\\]+)"')
+
+
+class Course:
+    """Where one watch stands. Ask for its next request, tell it what came of it."""
+
+    def __init__(self, feed: Feed, schema: Schema) -> None:
+        """Begin with nothing known; the first request is a list."""
+        self.feed = feed
+        self.is_synced = False
+        """Whether a whole list was told."""
+        self._schema = schema
+        self._can_stream_lists = True
+        self._version = ""
+        """The last one that was given on; empty if a list comes next."""
+        self._continue = ""
+        self._known: set[str] = set()
+        """The UIDs that exist, as far as was told."""
+        self._listed: set[str] | None = None
+        """Those of the list that is being told; None while none is."""
+        self._begun_ns = 0
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether a list comes next, or is being told."""
+        return not self._version or self._listed is not None
+
+    def request(self, now_ns: int, timeout_s: int) -> Request:
+        """Give the next request; a watch ends by itself after timeout_s."""
+        watch = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(timeout_s)}
+        if not self.is_listing:
+            return Request(Verb.WATCH, self.feed.path, {**self.feed.selectors, **watch, "resourceVersion": self._version})
+        if not self._continue:
+            self._listed, self._begun_ns = set(), now_ns
+        if self._can_stream_lists:
+            stream = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+            return Request(Verb.WATCH, self.feed.path, {**self.feed.selectors, **watch, **stream})
+        page = {"limit": str(PAGE_ITEMS), **({"continue": self._continue} if self._continue else {})}
+        return Request(Verb.LIST, self.feed.path, {**self.feed.selectors, **page})
+
+    # ------------------------------------------------------------ what came of it
+
+    def page(self, body: bytes) -> Iterator[Told]:
+        """Take a page of a list in."""
+        try:
+            page = _PAGE.decode(body)
+        except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+            self.start_over()
+            yield Malformed(f"{self.feed.kind}List", "$", str(error))
+            return
+        for raw in page.items or ():
+            yield self._seen(decode(raw, self._schema, self.feed.kind), raw)
+        self._continue = page.metadata.continue_
+        if not self._continue:
+            yield from self._end_list(page.metadata.resource_version)
+
+    def line(self, line: bytes) -> Iterator[Told]:
+        """Take a line of a watch in."""
+        try:
+            event = _ENVELOPE.decode(line)
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            # It may have been any object's, and a deletion too: only a list can tell what is so now.
+            self.start_over()
+            yield Malformed("watch event", "$", "Not JSON")
+            return
+        match event.type:
+            case "ADDED" | "MODIFIED":
+                yield self._seen(decode(event.object, self._schema, self.feed.kind), event.object)
+                self._move(event.object)
+            case "DELETED":
+                yield self._gone(decode(event.object, self._schema, self.feed.kind))
+                self._move(event.object)
+            case "BOOKMARK":
+                yield from self._bookmark(event.object)
+            case "ERROR":
+                yield self._error(event.object)
+            case kind:
+                yield Unread(kind)
+
+    def refused(self, status: int) -> Expired | None:
+        """Take an HTTP error in; Expired if a list comes next because of it."""
+        if status == HTTPStatus.GONE:
+            self.start_over()
+            return Expired()
+        if (
+            self._listed is not None
+            and self._can_stream_lists
+            and status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
+        ):
+            self._can_stream_lists = False  # an older server, or one that does not offer it
+        return None
+
+    def broke_off(self) -> None:
+        """Note that a stream ended: a list that had not ended is begun again, a watch goes on where it was."""
+        if self._listed is not None and self._can_stream_lists:
+            self.start_over()
+
+    def start_over(self) -> None:
+        """Let a list come next, from its beginning."""
+        self._version, self._continue, self._listed = "", "", None
+
+    # ------------------------------------------------------------ small steps
+
+    def _seen(self, value: Object | Malformed | Unread, raw: msgspec.Raw) -> Told:
+        if isinstance(value, Malformed | Unread):
+            self._note_malformed(raw)
+            return value
+        self._note(value.metadata.uid)
+        return Seen(value)
+
+    def _gone(self, value: Object | Malformed | Unread) -> Told:
+        if isinstance(value, Malformed | Unread):
+            return value
+        self._known.discard(value.metadata.uid)
+        return Gone(value)
+
+    def _note(self, uid: str) -> None:
+        self._known.add(uid)
+        if self._listed is not None:
+            self._listed.add(uid)
+
+    def _note_malformed(self, raw: msgspec.Raw) -> None:
+        """Note an object that cannot be read: it exists, and must not be told as vanished."""
+        found = _UID.search(memoryview(raw))
+        if found is not None:
+            self._note(found[1].decode())
+
+    def _move(self, raw: msgspec.Raw) -> None:
+        found = _VERSION.search(memoryview(raw))
+        if found is not None and self._listed is None:
+            self._version = found[1].decode()
+
+    def _bookmark(self, raw: msgspec.Raw) -> Iterator[Told]:
+        try:
+            said = _BOOKMARK.decode(raw).metadata
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            yield Malformed("bookmark", "$", "Not JSON")
+            return
+        if self._listed is None:
+            self._version = said.resource_version or self._version
+        elif said.annotations.get(INITIAL_EVENTS_END) == "true":
+            yield from self._end_list(said.resource_version)
+
+    def _end_list(self, version: str) -> Iterator[Told]:
+        listed = self._listed if self._listed is not None else set()
+        for uid in sorted(self._known - listed):
+            yield Vanished(self.feed.kind, uid)
+        self._known, self._listed, self._version, self.is_synced = listed, None, version, True
+        yield Synced(self.feed.kind, self._begun_ns)
+
+    def _error(self, raw: msgspec.Raw) -> Told:
+        try:
+            status = _STATUS.decode(raw)
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            status = _Status()
+        if status.code == HTTPStatus.GONE:
+            self.start_over()
+            return Expired()
+        return Failed(status.code, status.reason or status.message)

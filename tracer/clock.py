@@ -1,6 +1,7 @@
-"""The one door to time."""
+"""The one door to time and chance."""
 
 import asyncio
+import random
 import time
 
 
@@ -10,6 +11,14 @@ class Clock:
     def now_s(self) -> float:
         """Read it, in seconds from some moment."""
         return time.monotonic()
+
+    def unix_ns(self) -> int:
+        """Read the time of day, Unix nanoseconds; it may be wrong, and may jump."""
+        return time.time_ns()
+
+    def between(self, low: float, high: float) -> float:
+        """Draw a number by chance."""
+        return random.uniform(low, high)  # noqa: S311 - no secret
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

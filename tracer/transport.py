@@ -11,13 +11,15 @@ import os
 import re
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # typeshed leaves it out
 
@@ -29,10 +31,12 @@ from tracer.errors import InputError
 
 MOST_ANSWER_BYTES = 1 << 20  # an OTLP answer has at most a sentence
 CONNECTION_AGE_S = 300.0
+READ_BYTES = 1 << 20  # a watch delivers in bursts
 _HEADERS_FILE_BYTES = 1 << 20
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # 5.5
 _OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "connection"})
+_LONGEST_NUMBER = 18
 _HTTP2_SETTINGS = repr(b"\x04\x00\x00\x00\x00\x00")[2:-1]  # how the error quotes what such a server says first
 _AUTOMATIC_GZIP_OR_ZLIB = 47
 
@@ -126,13 +130,7 @@ class Transport:
         try:
             async with asyncio.timeout(timeout_s), self._connections() as pool:
                 sent = {**pool.headers, **headers}
-                proxy = self._settings.proxy or None
-                if pool.tls is None and url.startswith("https:"):
-                    pool.tls = tls_context(self._settings)
-                tls = pool.tls or True
-                async with pool.session.post(
-                    url, data=body, headers=sent, proxy=proxy, ssl=tls, allow_redirects=False
-                ) as response:
+                async with pool.session.post(url, data=body, headers=sent, **self._way(pool, url)) as response:
                     content, is_whole = await _read(response)
                     return Answer(response.status, response.headers, content, is_whole)
         except TimeoutError:
@@ -143,6 +141,40 @@ class Transport:
             return NoAnswer(Reason.UNUSABLE, "is no address that can be asked")
         except (aiohttp.ClientError, OSError) as error:
             return _no_answer(error)
+
+    async def stream(
+        self, url: str, headers: Mapping[str, str], idle_s: float
+    ) -> AsyncGenerator[Answer | NoAnswer | bytes, None]:
+        """Ask for something that may never end; give its bytes as they come. Raises nothing that the network does.
+
+        An error is one Answer, and no bytes. What breaks off, or is silent for idle_s, ends with a NoAnswer.
+        """
+        try:
+            async with self._connections() as pool:
+                async with asyncio.timeout(idle_s):
+                    response = await pool.session.get(url, headers={**pool.headers, **headers}, **self._way(pool, url))
+                try:
+                    if response.status != HTTPStatus.OK:
+                        async with asyncio.timeout(idle_s):
+                            content, is_whole = await _read(response)
+                        yield Answer(response.status, response.headers, content, is_whole)
+                        return
+                    while chunk := await _next_chunk(response, idle_s):
+                        yield chunk
+                finally:
+                    response.close()
+        except TimeoutError:
+            yield NoAnswer(Reason.SLOW, f"was silent for {idle_s:g} s")
+        except InputError as error:
+            yield NoAnswer(Reason.UNUSABLE, f"was not asked: {str(error).rstrip('.')}")
+        except (aiohttp.ClientError, OSError) as error:
+            yield _no_answer(error)
+
+    def _way(self, pool: _Pool, url: str) -> dict[str, Any]:
+        """Say how to get there: through which proxy, with which TLS, and that redirects are not followed."""
+        if pool.tls is None and url.startswith("https:"):
+            pool.tls = tls_context(self._settings)
+        return {"proxy": self._settings.proxy or None, "ssl": pool.tls or True, "allow_redirects": False}
 
     @asynccontextmanager
     async def _connections(self) -> AsyncIterator[_Pool]:
@@ -169,6 +201,7 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
+            read_bufsize=READ_BYTES,
             headers={"User-Agent": f"tekton-tracer/{__version__}", "Accept-Encoding": "identity"},
         )
         return _Pool(session, headers, files, self._clock.now_s(), tls_context(self._settings) if has_files else None)
@@ -226,6 +259,21 @@ def read_headers(settings: TransportSettings) -> dict[str, str]:
     return headers
 
 
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Say how long the other side asks to wait; None if it does not say, or nothing that can be understood.
+
+    A moment counts from the answer's own `Date`, for our clock may be another one. Source: RFC 9110, 10.2.3.
+    """
+    said = headers.get("Retry-After", "").strip()
+    if said.isascii() and said.isdigit():
+        return float(said[:_LONGEST_NUMBER])
+    try:
+        after = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("Date", ""))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, after.total_seconds())
+
+
 def header_fault(name: str, value: str) -> str:
     """Say what is wrong with a header, without its value, which may be a secret; empty if it can be sent."""
     if not _HEADER_NAME.fullmatch(name):
@@ -272,6 +320,12 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
     except (OSError, ValueError):
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+async def _next_chunk(response: aiohttp.ClientResponse, idle_s: float) -> bytes:
+    """Wait for more of an answer; empty at its end."""
+    async with asyncio.timeout(idle_s):
+        return await response.content.readany()
 
 
 async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:

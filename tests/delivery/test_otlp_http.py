@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTracePartialSuccess, ExportTraceServiceResponse
 
-from tracer.delivery.otlp_http import PROTOBUF, retry_after_s, understand
+from tracer.delivery.otlp_http import PROTOBUF, understand
 from tracer.delivery.outcome import Delivered, Outcome, Partly, Refused, Rejected, Retry, Trouble
-from tracer.transport import Answer
+from tracer.transport import Answer, retry_after_s
 
 URL = "http://backend/v1/traces"
 

@@ -8,14 +8,13 @@ Source: OTLP specification 1.9, OTLP/HTTP response; operations 2.9.
 import asyncio
 import gzip
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from tracer.delivery.outcome import Delivered, Outcome, Partly, Refused, Rejected, Retry, Trouble
 from tracer.telemetry import otlp
 from tracer.telemetry.records import SpanRecord, first_line
-from tracer.transport import Answer, Reason, Transport
+from tracer.transport import Answer, Reason, Transport, retry_after_s
 
 PROTOBUF = "application/x-protobuf"
 _SAID_CHARACTERS = 200
@@ -32,7 +31,6 @@ _REMEDIES = {
     407: "the proxy wants credentials",
     415: _NO_OTLP,
 }
-_LONGEST_NUMBER = 18
 
 
 class OtlpHttp:
@@ -78,21 +76,6 @@ def understand(answer: Answer, name: str) -> Outcome:
         return Refused(f"{name} wants TLS; give an address with https://")
     remedy = _REMEDIES.get(status) or (None if status in _CLIENT_ERRORS else _NO_OTLP)
     return Refused(f"{why}; {remedy}") if remedy else Rejected(why)
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Say how long the other side asks to wait; None if it does not say, or nothing that can be understood.
-
-    A moment counts from the answer's own `Date`, for our clock may be another one. Source: RFC 9110, 10.2.3.
-    """
-    said = headers.get("Retry-After", "").strip()
-    if said.isascii() and said.isdigit():
-        return float(said[:_LONGEST_NUMBER])
-    try:
-        after = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("Date", ""))
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, after.total_seconds())
 
 
 def _understand_success(answer: Answer, name: str) -> Outcome:

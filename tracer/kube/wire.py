@@ -1,8 +1,8 @@
 """What does the API server say on a list and a watch, and what is asked next?
 
-Keeps: the version that a watch goes on from moves only with what was given on, so a stream that breaks anywhere loses nothing; a
-half list is never taken for a whole one, so what vanished is told only by a list that ended; a line or an item that cannot be read
-costs itself alone.
+Keeps: the version that a watch goes on from moves only with what was given on, so a stream that breaks anywhere loses nothing;
+half a list is never taken for a whole one, so what vanished is told only by a list that ended; a line or an item that cannot be
+read costs itself alone.
 Must not know: how bytes arrive, what the objects mean, how long to wait.
 Source: Kubernetes API concepts (efficient detection of changes, streaming lists, resource versions); client-go
 tools/cache/reflector.go.
@@ -178,7 +178,8 @@ class Course:
         self.is_synced = False
         """Whether a whole list was told."""
         self._schema = schema
-        self._can_stream_lists = True
+        self.can_stream_lists = True
+        """Until the server refuses to."""
         self._version = ""
         """The last one that was given on; empty if a list comes next."""
         self._continue = ""
@@ -200,7 +201,7 @@ class Course:
             return Request(Verb.WATCH, self.feed.path, {**self.feed.selectors, **watch, "resourceVersion": self._version})
         if not self._continue:
             self._listed, self._begun_ns = set(), now_ns
-        if self._can_stream_lists:
+        if self.can_stream_lists:
             stream = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
             return Request(Verb.WATCH, self.feed.path, {**self.feed.selectors, **watch, **stream})
         page = {"limit": str(PAGE_ITEMS), **({"continue": self._continue} if self._continue else {})}
@@ -252,15 +253,15 @@ class Course:
             return Expired()
         if (
             self._listed is not None
-            and self._can_stream_lists
+            and self.can_stream_lists
             and status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
         ):
-            self._can_stream_lists = False  # an older server, or one that does not offer it
+            self.can_stream_lists = False  # an older server, or one that does not offer it
         return None
 
     def broke_off(self) -> None:
         """Note that a stream ended: a list that had not ended is begun again, a watch goes on where it was."""
-        if self._listed is not None and self._can_stream_lists:
+        if self._listed is not None and self.can_stream_lists:
             self.start_over()
 
     def start_over(self) -> None:

@@ -13,6 +13,12 @@ class InputError(TracerError):
     exit_code = 2
 
 
+class ApiError(TracerError):
+    """The API server, or Tekton's kinds on it, are not there."""
+
+    exit_code = 3
+
+
 class BackendError(TracerError):
     """The backend cannot be reached, or refuses."""
 

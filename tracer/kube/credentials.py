@@ -1,0 +1,127 @@
+"""Who are we to the API server, and where is it? The one door to `kubernetes`, which makes no call for us.
+
+Keeps: in a Pod the mounted token is read again when it changes; a kubeconfig is read, with its certificates, tokens and exec
+plugins, and never written.
+Must not know: what is asked.
+Source: client-go rest/config.go (InClusterConfig).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from tracer.errors import ApiError, InputError
+from tracer.transport import TransportSettings
+
+MOUNTED = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
+
+
+class Api(Protocol):
+    """Where the API server is, and as whom it is asked."""
+
+    @property
+    def url(self) -> str:
+        """Its address, without a path."""
+
+    @property
+    def transport(self) -> TransportSettings:
+        """The certificates to trust and to show."""
+
+    def headers(self, *, is_refused: bool) -> dict[str, str]:
+        """Say who we are; after a refusal as it is now. Raises InputError if that cannot be found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class InCluster:
+    """A Pod's own account."""
+
+    url: str
+    mounted: Path = MOUNTED
+
+    @property
+    def transport(self) -> TransportSettings:
+        """The cluster's own authority."""
+        return TransportSettings(ca_file=str(self.mounted / "ca.crt"))
+
+    def headers(self, *, is_refused: bool) -> dict[str, str]:  # noqa: ARG002 - the file is read each time: requests are few
+        """Read the token, which the kubelet writes anew before it expires. Raises InputError if it cannot be read."""
+        path = self.mounted / "token"
+        try:
+            return {"Authorization": f"Bearer {path.read_text().strip()}"}
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not text"
+            raise InputError(f"The account's token {path} cannot be read: {why}.") from error
+
+
+@dataclass(slots=True)
+class Kubeconfig:
+    """A person's account, as kubectl has it."""
+
+    path: str
+    """Empty for where kubectl looks."""
+    context: str = ""
+    """Empty for the current one."""
+    url: str = ""
+    transport: TransportSettings = field(default_factory=TransportSettings)
+    _token: str = ""
+    _files: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="tracer-"))
+    """Where what a kubeconfig holds as text is put for TLS, which reads files."""
+
+    def __post_init__(self) -> None:
+        """Read it."""
+        self._read()
+
+    def headers(self, *, is_refused: bool) -> dict[str, str]:
+        """Say who we are; after a refusal the kubeconfig is read anew, plugins too. Raises InputError if it cannot be used."""
+        if is_refused:
+            self._read()
+        return {"Authorization": self._token} if self._token else {}
+
+    def _read(self) -> None:
+        from kubernetes.config import load_kube_config  # noqa: PLC0415 - it takes a third of a second, and no Pod needs it
+        from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
+
+        said = _Said()
+        try:
+            load_kube_config(  # type: ignore[no-untyped-call] # it has no types
+                self.path or None,
+                context=self.context or None,
+                client_configuration=said,
+                persist_config=False,
+                temp_file_path=self._files.name,
+            )
+        except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"The kubeconfig {self.path or 'that kubectl uses'} cannot be used: {first}.") from error
+        self.url, self._token = said.host.rstrip("/"), said.api_key.get("BearerToken", "")
+        self.transport = TransportSettings(
+            ca_file=said.ssl_ca_cert or "", cert_file=said.cert_file or "", key_file=said.key_file or "", proxy=said.proxy or ""
+        )
+
+
+class _Said:
+    """What the loader writes; a stand-in for the client's own configuration, which would bring the whole client."""
+
+    def __init__(self) -> None:
+        self.host = ""
+        self.ssl_ca_cert = self.cert_file = self.key_file = self.proxy = self.tls_server_name = None
+        self.verify_ssl = True
+        self.api_key: dict[str, str] = {}
+        self.refresh_api_key_hook: Any = None
+
+
+def find_api(environment: Mapping[str, str], kubeconfig: str = "", context: str = "") -> Api:
+    """Find the API server: in a Pod its own, unless a kubeconfig is named; else that of the kubeconfig.
+
+    Raises InputError if what is named cannot be used, ApiError if there is neither.
+    """
+    path = kubeconfig or environment.get("KUBECONFIG", "")
+    if not path and not context and environment.get(_HOST) and (MOUNTED / "token").exists():
+        host, port = environment[_HOST], environment.get(_PORT, "443")
+        return InCluster(f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
+    if not path and not Path("~/.kube/config").expanduser().exists():
+        raise ApiError("There is no cluster: not in a Pod, and no kubeconfig; give --kubeconfig FILE or set KUBECONFIG.")
+    return Kubeconfig(path, context)

@@ -9,7 +9,6 @@ Source: client-go rest/config.go (InClusterConfig).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from tracer.errors import ApiError, InputError
@@ -67,8 +66,6 @@ class Kubeconfig:
     url: str = ""
     transport: TransportSettings = field(default_factory=TransportSettings)
     _token: str = ""
-    _files: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="tracer-"))
-    """Where what a kubeconfig holds as text is put for TLS, which reads files."""
 
     def __post_init__(self) -> None:
         """Read it."""
@@ -82,7 +79,6 @@ class Kubeconfig:
 
     def _read(self) -> None:
         from kubernetes.config import load_kube_config  # noqa: PLC0415 - it takes a third of a second, and no Pod needs it
-        from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
 
         said = _Said()
         try:
@@ -91,9 +87,8 @@ class Kubeconfig:
                 context=self.context or None,
                 client_configuration=said,
                 persist_config=False,
-                temp_file_path=self._files.name,
             )
-        except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"The kubeconfig {self.path or 'that kubectl uses'} cannot be used: {first}.") from error
         self.url, self._token = said.host.rstrip("/"), said.api_key.get("BearerToken", "")

@@ -1,0 +1,341 @@
+"""A Kubernetes API server on loopback that plays recordings: for the demonstration, the tests and the benchmarks.
+
+Keeps: it speaks the protocol as a real one does to a client that only reads, unless a fault is asked for. What happens to
+objects, requests and streams is steered by method calls in its own loop; each takes effect before it returns.
+"""
+
+import asyncio
+import json
+import math
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from tracer.demo import faults, protocol
+from tracer.demo.faults import Break, Fault, Planned, Refuse, Say, Slow
+from tracer.demo.protocol import Asked, Status, Verb
+from tracer.demo.store import API_VERSIONS, Change, Json, Store
+from tracer.demo.watch import Watch
+from tracer.kube.recording import decode_watch_event, find_recording
+from tracer.tekton.decode import kind_of
+from tracer.tekton.names import CLUSTER_NAMESPACE, Kind
+
+VERSION = {"major": "1", "minor": "35", "gitVersion": "v1.35.0-demo"}
+BOOKMARK_EVERY_S = 60.0  # k8s.io/apiserver pkg/storage/cacher/cacher.go (defaultBookmarkFrequency)
+_CLUSTER: Json = {
+    "kind": "Namespace",
+    "apiVersion": "v1",
+    "metadata": {
+        "name": CLUSTER_NAMESPACE,
+        "uid": "c1005e12-0000-4000-8000-000000000001",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    },
+}
+
+
+class ApiServer:
+    """Serves objects. Open it with `async with`; closed and opened again it is in the same place with the same objects."""
+
+    def __init__(
+        self,
+        *,
+        bookmark_every_s: float = BOOKMARK_EVERY_S,
+        has_watch_list: bool = True,
+        token: str = "",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Prepare; it holds the namespace `kube-system` and nothing else.
+
+        Each watch that asks for bookmarks gets one every bookmark_every_s, which may be infinite; but those of Events get none,
+        since a real server has no watch cache for Events.
+        """
+        self.url = ""
+        self.token = token
+        """What every request must bear, unless it is empty; it can be changed at any time."""
+        self.asked: list[Asked] = []
+        """Every request, in order."""
+        self.store = Store()
+        self._bookmark_every_s, self._has_watch_list, self._tls = bookmark_every_s, has_watch_list, tls
+        self._absent: set[Kind] = set()
+        self._planned: list[Planned] = []
+        self._watches: list[Watch] = []
+        self._held: dict[Kind, int] = {}
+        self._news = asyncio.Event()
+        self._port = 0
+        self.put(_CLUSTER)
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        application = web.Application()
+        application.router.add_get("/{path:.*}", self._answer)
+        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
+        host, self._port = self._runner.addresses[0][:2]
+        self.url = f"http{'s' if self._tls is not None else ''}://{host}:{self._port}"
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End every stream, close every connection."""
+        self.strike(Break.END)
+        await self._runner.cleanup()
+
+    # ---------------------------------------------------------------- what happens in the cluster
+
+    def put(self, content: Json) -> None:
+        """Create or replace an object, and tell those who watch."""
+        self._tell(self.store.put(content))
+
+    def delete(self, content: Json) -> None:
+        """Delete the object of this kind, namespace and name, and tell its last state. Raises KeyError if there is none."""
+        self._tell(self.store.delete(content))
+
+    async def play(self, path: Path, speed: float = math.inf) -> None:
+        """Let happen what a recording's `watch.jsonl` tells, so many times as fast as it did; infinitely fast is at once."""
+        clock_s = None
+        for at_s, is_gone, content in _recorded(path):
+            await asyncio.sleep(max(0.0, at_s - (at_s if clock_s is None else clock_s)) / speed)
+            clock_s = at_s
+            (self.delete if is_gone else self.put)(content)
+
+    def compact(self) -> None:
+        """Forget every version before this one: who lists or watches from there is told that it has expired."""
+        self.store.compact()
+
+    def restore(self, version: int) -> None:
+        """Go back to what was at a version, as if etcd were restored from a backup; every stream is reset."""
+        self.store.restore(version)
+        self.strike(Break.RESET)
+
+    def uninstall(self, kind: Kind) -> None:
+        """Serve a kind no more, as if its CRD were gone; its streams end."""
+        self._absent.add(kind)
+        self.strike(Break.END, kind)
+
+    def install(self, kind: Kind) -> None:
+        """Serve a kind again, with the objects that it had."""
+        self._absent.remove(kind)
+
+    # ---------------------------------------------------------------- what goes wrong
+
+    def fail(
+        self, fault: Fault, kind: Kind | None = None, verb: Verb | None = None, *, namespace: str | None = None, times: float = 1
+    ) -> None:
+        """Let the next requests meet a fault: those of a kind, of a verb, of a namespace (empty: of all at once), or any.
+
+        CUT, END and Slow are for lists and watches; nothing else is long enough.
+        """
+        self._planned.append(Planned(fault, kind, verb, namespace, times))
+
+    def heal(self) -> None:
+        """Forget the faults that are planned."""
+        self._planned.clear()
+
+    def strike(self, fault: Break, kind: Kind | None = None) -> None:
+        """Let the open streams of a kind, or all, meet a fault, after all that was told before. CUT waits for the next event."""
+        for watch in self._of(kind):
+            watch.push(fault)
+
+    def withhold(self, kind: Kind) -> None:
+        """Tell no stream what changes in a kind from now on. Lists show it."""
+        self._held[kind] = self.store.version
+
+    def release(self, kind: Kind) -> None:
+        """Tell what was withheld, or, if it was compacted meanwhile, that it is too late."""
+        held = self._held.pop(kind)
+        for watch in self._of(kind):
+            self._catch_up(watch, max(held, watch.start))
+
+    def bookmark(self, kind: Kind) -> None:
+        """Send a bookmark now to the streams of a kind that asked for bookmarks."""
+        for watch in self._of(kind):
+            watch.bookmark()
+
+    def send(self, kind: Kind, line: bytes) -> None:
+        """Send any bytes at all to the streams of a kind."""
+        for watch in self._of(kind):
+            watch.push(line)
+
+    def send_error(self, kind: Kind, code: int) -> None:
+        """End the streams of a kind with an ERROR event."""
+        for watch in self._of(kind):
+            watch.push(protocol.error_event(protocol.refusal(code, watch.asked)), Break.END)
+
+    # ---------------------------------------------------------------- what was asked
+
+    def count(self, kind: Kind, verb: Verb) -> int:
+        """Say how many requests there were."""
+        return sum(one.kind is kind and one.verb is verb for one in self.asked)
+
+    def watching(self, kind: Kind) -> int:
+        """Say how many streams of a kind are open."""
+        return len(self._of(kind))
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so; it is looked at whenever a request has come, or a stream has opened, spoken or ended."""
+        while not is_so():
+            await self._news.wait()
+
+    # ---------------------------------------------------------------- how it is answered
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        asked = protocol.read_request(request.path, request.query)
+        self.asked.append(asked)
+        self._notify()
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return _refuse(protocol.UNAUTHORIZED)
+        match fault := self._fault(asked):
+            case Refuse():
+                return _refuse(protocol.refusal(fault.code, asked, fault.retry_after_s))
+            case Say():
+                return web.Response(status=fault.status, body=fault.body, content_type=fault.content_type)
+            case Break.STALL:
+                await faults.stall()
+            case Break.RESET:
+                return faults.reset(request)
+        if asked.kind is None or asked.kind in self._absent or asked.verb is Verb.GET:
+            return self._get(asked)
+        status = protocol.invalid(asked, has_watch_list=self._has_watch_list)
+        if status is not None:
+            return _refuse(status)
+        if asked.verb is Verb.LIST:
+            return await self._list(request, asked, asked.kind, fault)
+        return await self._stream(request, asked, asked.kind, fault)
+
+    def _get(self, asked: Asked) -> web.Response:
+        """Answer what is neither list nor watch."""
+        if asked.path == "/version":
+            return web.json_response(VERSION)
+        if asked.path == "/readyz":
+            return web.Response(text="ok")
+        if asked.kind is Kind.NAMESPACE:
+            found = self.store.get(asked.kind, f"/{asked.namespace}")
+            return _json(found.whole) if found else _refuse(protocol.not_found(asked.kind, asked.namespace))
+        group_version = asked.path.removeprefix("/apis/")
+        kinds = [kind for kind, served in API_VERSIONS.items() if served == group_version and kind not in self._absent]
+        return _json(protocol.resources(group_version, kinds)) if kinds else web.Response(status=404, text="404 page not found\n")
+
+    async def _list(self, request: web.Request, asked: Asked, kind: Kind, fault: Fault | None) -> web.StreamResponse:
+        answer = protocol.page(self.store, kind, asked)
+        if isinstance(answer, Status):
+            return _refuse(answer)
+        if fault is None:
+            return _json(answer)
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(answer))})
+        await response.prepare(request)
+        if isinstance(fault, Slow):
+            await faults.write_slowly(response, answer, fault)
+        else:
+            await faults.cut(request, response, answer)
+        return response
+
+    async def _stream(self, request: web.Request, asked: Asked, kind: Kind, fault: Fault | None) -> web.StreamResponse:
+        selects = protocol.selection(kind, asked)
+        if isinstance(selects, Status):
+            return _refuse(selects)
+        watch = Watch(asked, kind, selects, self.store.version, lambda: self._held.get(kind, self.store.version))
+        if isinstance(fault, Break):
+            watch.push(fault)
+        self._begin(watch)
+        self._watches.append(watch)
+        self._notify()
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        try:
+            await response.prepare(request)
+            await self._write(request, response, watch, fault if isinstance(fault, Slow) else None)
+        finally:
+            self._watches.remove(watch)
+            self._notify()
+        return response
+
+    def _begin(self, watch: Watch) -> None:
+        """Tell first what there is, or what has changed since the version that the client gave."""
+        asked, wanted = watch.asked, int(watch.asked.version or 0)
+        if asked.verb is not Verb.WATCH_LIST and (wanted or "sendInitialEvents" in asked.params):
+            watch.start = wanted or watch.start
+            self._catch_up(watch, watch.start)
+        elif wanted > watch.start:
+            watch.push(protocol.error_event(protocol.too_large(wanted, watch.start)), Break.END)
+        else:
+            watch.push(*protocol.initial_events(self.store, watch.kind, watch.selects))
+            if watch.has_bookmarks and self._has_watch_list:
+                watch.push(protocol.bookmark(watch.kind, watch.start, protocol.INITIAL_EVENTS_END))
+
+    def _catch_up(self, watch: Watch, version: int) -> None:
+        """Tell what has changed after a version and is not withheld."""
+        if version < self.store.compacted:
+            status = protocol.watch_too_old(watch.kind, version, self.store.compacted)
+            watch.push(protocol.error_event(status), Break.END)
+            return
+        for change in self.store.since(watch.kind, version):
+            if change.version <= watch.told():
+                watch.see(change)
+
+    async def _write(self, request: web.Request, response: web.StreamResponse, watch: Watch, slow: Slow | None) -> None:
+        """Write what the watch has to say, until it ends in one way or another."""
+        is_cut = False
+        async for said in watch.events(math.inf if watch.kind is Kind.EVENT else self._bookmark_every_s):
+            match said:
+                case bytes() if is_cut:
+                    await faults.cut(request, response, said)
+                    return
+                case bytes() if slow is not None:
+                    await faults.write_slowly(response, said, slow)
+                case bytes():
+                    await response.write(said)
+                case Break.CUT:
+                    is_cut = True
+                case Break.STALL:
+                    await faults.stall()
+                case Break.RESET:
+                    faults.reset(request)
+                    return
+                case Break.END:
+                    return
+            self._notify()
+
+    def _tell(self, change: Change) -> None:
+        if change.kind not in self._held:
+            for watch in self._of(change.kind):
+                watch.see(change)
+
+    def _of(self, kind: Kind | None) -> list[Watch]:
+        return [watch for watch in self._watches if kind in {None, watch.kind}]
+
+    def _fault(self, asked: Asked) -> Fault | None:
+        """Find the fault that a request meets: the one that was planned first."""
+        planned = next((one for one in self._planned if one.meets(asked)), None)
+        if planned is None:
+            return None
+        planned.times_left -= 1
+        return planned.fault
+
+    def _notify(self) -> None:
+        """Let those who wait look again."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def _recorded(path: Path) -> Iterator[tuple[float, bool, Json]]:
+    """Read a recording's watch events: when, whether it is gone, and the object; what is not served is left out."""
+    with find_recording(path).open("rb") as lines:
+        for line in lines:
+            event = decode_watch_event(line)
+            if isinstance(event, str) or event.at is None:
+                continue
+            content = json.loads(bytes(event.object))
+            if kind_of(content["kind"], content["apiVersion"]) is not None:
+                yield event.at, event.type == "DELETED", content
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")
+
+
+def _refuse(status: Status) -> web.Response:
+    wait = {"Retry-After": str(status.retry_after_s)} if status.retry_after_s else {}
+    return web.Response(status=status.code, body=status.body, content_type="application/json", headers=wait)

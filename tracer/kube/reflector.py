@@ -1,7 +1,7 @@
 """The task that keeps one watch going: lists, watches, waits when it fails, lists again when it must.
 
-Keeps: a stream that is silent for 70 s is dead, for bookmarks come more often; lists come one after another, so that what was
-lost together does not come back as one great load; a stream that ends at once is a failure too.
+Keeps: a stream that is silent for 70 s is opened anew, since a dead line looks the same; lists come one after another, so that
+what was lost together does not come back as one great load; a stream that ends at once is a failure too.
 Must not know: what the objects mean, and who observes them.
 Source: operations 2.7, 3.2; client-go tools/cache/reflector.go.
 """
@@ -18,9 +18,9 @@ from tracer.backoff import watch_jitter_s
 from tracer.clock import Clock
 from tracer.kube.wire import Course, Expired, Failed, Lines, Request, Told, TooLong, Verb
 from tracer.tekton.decode import Malformed
-from tracer.transport import Answer, NoAnswer, Transport, retry_after_s
+from tracer.transport import Answer, NoAnswer, Reason, Transport, retry_after_s
 
-IDLE_S = 70.0  # bookmarks come about every minute
+IDLE_S = 70.0  # bookmarks come about every minute where much happens
 WATCH_S = (300, 600)  # at random, so that watches do not end together
 HEALTHY_S = 120.0  # a watch that lived so long begins with a short wait again
 LONGEST_WAIT_S = 300.0
@@ -95,6 +95,9 @@ class Reflector:
                         return self._refused(one)
                     case NoAnswer():
                         self.course.broke_off()
+                        if has_read and one.reason is Reason.SLOW:
+                            self.errors["idle"] += 1  # a quiet watch, or a dead line: nobody can tell, and a new one costs little
+                            return None
                         return self._fail(one.reason, f"{self._api.url} {one.why}")
                     case _ if request.verb is Verb.LIST:
                         body += one

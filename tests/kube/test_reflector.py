@@ -1,0 +1,248 @@
+"""One watch against an API server that fails in every way: nothing is lost, and a list is asked for only when it must be."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.kit import SCHEMA, Json, ManualClock, meta, task_run
+from tracer.demo.apiserver import ApiServer
+from tracer.demo.faults import Break, Refuse, Say
+from tracer.demo.protocol import Verb
+from tracer.kube import reflector
+from tracer.kube.reflector import Reflector
+from tracer.kube.wire import Course, Expired, Feed, Told
+from tracer.tekton.decode import Malformed
+from tracer.tekton.names import Kind
+from tracer.tekton.observation import Gone, Seen, Synced, Vanished
+from tracer.tekton.taskrun import TaskRun
+from tracer.transport import Transport, TransportSettings
+
+KIND = Kind.TASK_RUN
+WITHIN_S = 20
+
+
+class Account:
+    """Who asks: with a token that can be replaced, as the kubelet does it."""
+
+    def __init__(self, url: str) -> None:
+        """Begin with the first token."""
+        self.url = url
+        self.bearer = "first"
+
+    def headers(self, *, is_refused: bool) -> dict[str, str]:
+        """Say who we are; after a refusal by the newest token."""
+        if is_refused:
+            self.bearer = "second"
+        return {"Authorization": f"Bearer {self.bearer}"}
+
+
+class Watched:
+    """What one reflector told, as the world that it describes."""
+
+    def __init__(self, server: ApiServer, clock: ManualClock, transport: Transport) -> None:
+        """Prepare."""
+        self.server = server
+        self.clock = clock
+        self.account = Account(server.url)
+        self.told: list[Told] = []
+        self._news = asyncio.Event()
+        self.world: dict[str, str] = {}
+        """What exists, by UID: a label that changes with each version."""
+        self.reflector = Reflector(Course(Feed(KIND), SCHEMA), self.account, transport, clock, asyncio.Lock(), self.take)
+
+    def take(self, told: Told) -> None:
+        """Take what is told."""
+        self.told.append(told)
+        self._news.set()
+        match told:
+            case Seen(value):
+                assert isinstance(value, TaskRun)
+                self.world[value.metadata.uid] = value.metadata.labels.task or ""
+            case Gone(value):
+                del self.world[value.metadata.uid]  # raises if it was told as gone before
+            case Vanished(_, uid):
+                del self.world[uid]
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(WITHIN_S):
+            while not is_so():
+                self._news.clear()
+                await self._news.wait()
+
+    async def sees(self, **world: str) -> None:
+        """Wait until exactly this was told to exist, after a list."""
+        await self.until(lambda: self.world == world and self.reflector.course.is_synced)
+
+    @property
+    def lists(self) -> int:
+        """How often the server was asked for a list, of either sort."""
+        return self.server.count(KIND, Verb.LIST) + self.server.count(KIND, Verb.WATCH_LIST)
+
+
+def run(uid: str, version: str) -> Json:
+    """Make a TaskRun that says its version."""
+    made = task_run({}, uid=uid)
+    made["metadata"] = {**meta(f"run-{uid}", uid), "labels": {"tekton.dev/task": version}}
+    return made
+
+
+def watch(story: Callable[[Watched], Awaitable[None]], *, has_watch_list: bool = True, bearer: str = "") -> Watched:
+    """Tell a story to a reflector and its server."""
+
+    async def main() -> Watched:
+        clock = ManualClock()
+        async with (
+            ApiServer(has_watch_list=has_watch_list, token=bearer) as server,
+            Transport(TransportSettings(), clock) as transport,
+            asyncio.TaskGroup() as tasks,
+        ):
+            one = Watched(server, clock, transport)
+            server.put(run("a", "1"))
+            watching = tasks.create_task(one.reflector.run())
+            await one.sees(a="1")
+            await story(one)
+            watching.cancel()
+        return one
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("has_watch_list", [True, False])
+def test_what_happens_is_told(has_watch_list: bool) -> None:  # noqa: FBT001 - a table
+    """A list, then every change, from one list and one stream, whether lists can be streamed or not."""
+
+    async def story(one: Watched) -> None:
+        one.server.put(run("b", "1"))
+        one.server.put(run("a", "2"))
+        await one.sees(a="2", b="1")
+        one.server.delete(run("a", "2"))
+        await one.sees(b="1")
+
+    one = watch(story, has_watch_list=has_watch_list)
+    assert one.reflector.lists == 1 + (not has_watch_list)
+    assert [type(told) for told in one.told] == [Seen, Synced, Seen, Seen, Gone]
+    assert one.reflector.trouble == ""
+
+
+@pytest.mark.parametrize("fault", [Break.CUT, Break.RESET, Break.END])
+def test_a_stream_that_breaks_goes_on_where_it_was(fault: Break) -> None:
+    """Half a line, a reset, an end: the next stream goes on behind what was told, nothing comes twice, no list is needed."""
+
+    async def story(one: Watched) -> None:
+        for version in "234":
+            await one.server.until(lambda: one.server.watching(KIND) > 0)
+            one.server.strike(fault, KIND)
+            one.server.put(run("a", version))
+            await one.sees(a=version)
+
+    one = watch(story)
+    assert one.lists == 1
+    assert [
+        told.object.metadata.labels.task for told in one.told if isinstance(told, Seen) and isinstance(told.object, TaskRun)
+    ] == list("1234")
+
+
+def test_silence_means_a_new_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that died without a word is replaced; what happened meanwhile is told."""
+    monkeypatch.setattr(reflector, "IDLE_S", 0.2)
+
+    async def story(one: Watched) -> None:
+        one.server.strike(Break.STALL, KIND)
+        one.server.put(run("a", "2"))
+        await one.sees(a="2")
+
+    one = watch(story)
+    assert one.lists == 1
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+def test_an_expired_version_means_a_list(at_start: bool) -> None:  # noqa: FBT001 - a table
+    """What was lost with it is made up by the list: what changed is told, and what vanished is told as that."""
+
+    async def story(one: Watched) -> None:
+        one.server.put(run("b", "1"))
+        await one.sees(a="1", b="1")
+        one.server.withhold(KIND)
+        one.server.delete(run("a", "1"))
+        one.server.put(run("b", "2"))
+        if at_start:
+            one.server.fail(Refuse(410), KIND, Verb.WATCH)
+            one.server.strike(Break.END, KIND)
+        else:
+            one.server.send_error(KIND, 410)
+        await one.sees(b="2")
+
+    one = watch(story)
+    assert one.lists == 2
+    assert [told for told in one.told if isinstance(told, Vanished)] == [Vanished(KIND, "a")]
+    assert Expired() in one.told
+
+
+@pytest.mark.parametrize(("code", "reason"), [(403, "forbidden"), (500, "http_500"), (429, "throttled")])
+def test_a_refusal_passes(code: int, reason: str) -> None:
+    """While the server refuses, it is asked again after a wait; when it no longer does, nothing is missing."""
+
+    async def story(one: Watched) -> None:
+        one.server.fail(Refuse(code), KIND, times=4)
+        one.server.strike(Break.END, KIND)
+        one.server.put(run("a", "2"))
+        await one.sees(a="2")
+
+    one = watch(story)
+    assert one.reflector.errors[reason] == 4
+    assert len(one.clock.slept) >= 4
+
+
+def test_a_wait_that_is_asked_for_is_kept() -> None:
+    """Retry-After is obeyed."""
+
+    async def story(one: Watched) -> None:
+        one.server.fail(Refuse(429, retry_after_s=17), KIND)
+        one.server.strike(Break.END, KIND)
+        one.server.put(run("a", "2"))
+        await one.sees(a="2")
+
+    assert max(watch(story).clock.slept) >= 17
+
+
+def test_a_token_that_expired_is_replaced() -> None:
+    """After one refusal the newest token is used."""
+
+    async def story(one: Watched) -> None:
+        one.server.token = "second"  # noqa: S105 - of a server on loopback
+        one.server.strike(Break.END, KIND)
+        one.server.put(run("a", "2"))
+        await one.sees(a="2")
+
+    one = watch(story, bearer="first")
+    assert one.reflector.errors["unauthorized"] >= 1
+
+
+def test_one_bad_object_costs_itself_alone() -> None:
+    """An object of a wrong shape is told as malformed; its neighbours flow, and the stream goes on."""
+
+    async def story(one: Watched) -> None:
+        one.server.put({**run("bad", "1"), "status": 3})
+        one.server.put(run("b", "1"))
+        await one.sees(a="1", b="1")
+
+    one = watch(story)
+    assert sum(isinstance(told, Malformed) for told in one.told) == 1
+    assert one.lists == 1
+
+
+def test_a_page_that_is_no_list_is_asked_for_again() -> None:
+    """Something that is no list, where one was asked for, is told, and the list is begun again."""
+
+    async def story(one: Watched) -> None:
+        await one.server.until(lambda: one.server.watching(KIND) > 0)
+        one.server.fail(Say(200, b"<html>", "text/html"), KIND, Verb.LIST)
+        one.server.withhold(KIND)
+        one.server.put(run("a", "2"))
+        one.server.send_error(KIND, 410)
+        await one.sees(a="2")
+
+    one = watch(story, has_watch_list=False)
+    assert one.reflector.errors["decode"] == 1

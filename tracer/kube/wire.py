@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from http import HTTPStatus
 
 import msgspec
 
@@ -24,6 +23,7 @@ from tracer.tekton.observation import Gone, Seen, Synced, Vanished
 MOST_LINE_BYTES = 4 << 20  # etcd takes objects of 1.5 MB
 PAGE_ITEMS = 500
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+_GONE, _NOT_OFFERED = 410, frozenset({400, 422})
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,14 +248,10 @@ class Course:
 
     def refused(self, status: int) -> Expired | None:
         """Take an HTTP error in; Expired if a list comes next because of it."""
-        if status == HTTPStatus.GONE:
+        if status == _GONE:
             self.start_over()
             return Expired()
-        if (
-            self._listed is not None
-            and self.can_stream_lists
-            and status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
-        ):
+        if self._listed is not None and self.can_stream_lists and status in _NOT_OFFERED:
             self.can_stream_lists = False  # an older server, or one that does not offer it
         return None
 
@@ -322,7 +318,7 @@ class Course:
             status = _STATUS.decode(raw)
         except (ValueError, msgspec.MsgspecError, RecursionError):
             status = _Status()
-        if status.code == HTTPStatus.GONE:
+        if status.code == _GONE:
             self.start_over()
             return Expired()
         return Failed(status.code, status.reason or status.message)

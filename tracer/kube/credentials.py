@@ -9,28 +9,13 @@ Source: client-go rest/config.go (InClusterConfig).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tracer.errors import ApiError, InputError
 from tracer.transport import TransportSettings
 
 MOUNTED = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
-
-
-class Api(Protocol):
-    """Where the API server is, and as whom it is asked."""
-
-    @property
-    def url(self) -> str:
-        """Its address, without a path."""
-
-    @property
-    def transport(self) -> TransportSettings:
-        """The certificates to trust and to show."""
-
-    def headers(self, *, is_refused: bool) -> dict[str, str]:
-        """Say who we are; after a refusal as it is now. Raises InputError if that cannot be found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +93,7 @@ class _Said:
         self.refresh_api_key_hook: Any = None
 
 
-def find_api(environment: Mapping[str, str], kubeconfig: str = "", context: str = "") -> Api:
+def find_api(environment: Mapping[str, str], kubeconfig: str = "", context: str = "") -> InCluster | Kubeconfig:
     """Find the API server: in a Pod its own, unless a kubeconfig is named; else that of the kubeconfig.
 
     Raises InputError if what is named cannot be used, ApiError if there is neither.

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from contextlib import suppress
 
 
 class Clock:
@@ -23,3 +24,33 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait until something has happened, or for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+
+
+class PlayedClock(Clock):
+    """The time of a recording, which passes so many times as fast as ours."""
+
+    def __init__(self, began_ns: int, speed: float) -> None:
+        """Begin at a moment, in Unix nanoseconds."""
+        self._began_ns, self._speed, self._began_s = began_ns, speed, time.monotonic()
+
+    def now_s(self) -> float:
+        """Read it."""
+        return (time.monotonic() - self._began_s) * self._speed
+
+    def unix_ns(self) -> int:
+        """Read the recording's time of day."""
+        return self._began_ns + int(self.now_s() * 1e9)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until so much of the recording's time has passed."""
+        await super().sleep(seconds / self._speed)
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait until something has happened, or so much of the recording's time has passed."""
+        await super().wait(event, seconds / self._speed)

@@ -91,6 +91,14 @@ class TransportSettings:
     headers: tuple[tuple[str, str], ...] = ()
     """More headers, which those of the file replace."""
     proxy: str = ""
+    is_verified: bool = True
+    """Whether the other side must prove who it is."""
+    server_name: str = ""
+    """Which name its certificate must have; empty for that of the URL."""
+    ca_named: str = "otlp.ca_file"
+    """What a person calls the certificates to trust."""
+    files_named: str = "otlp.ca_file, otlp.cert_file and otlp.key_file"
+    """What a person calls all that TLS needs."""
 
 
 @dataclass(slots=True)
@@ -127,10 +135,19 @@ class Transport:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer | NoAnswer:
         """Send one request and read its answer to the end, all of it within timeout_s. Raises nothing that the network does."""
+        return await self._ask("POST", url, body, headers, timeout_s)
+
+    async def get(self, url: str, headers: Mapping[str, str], timeout_s: float) -> Answer | NoAnswer:
+        """Ask for something small, and read the answer to its end, all of it within timeout_s. Raises as `post` does."""
+        return await self._ask("GET", url, None, headers, timeout_s)
+
+    async def _ask(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> Answer | NoAnswer:
         try:
             async with asyncio.timeout(timeout_s), self._connections() as pool:
                 sent = {**pool.headers, **headers}
-                async with pool.session.post(url, data=body, headers=sent, **self._way(pool, url)) as response:
+                async with pool.session.request(method, url, data=body, headers=sent, **self._way(pool, url)) as response:
                     content, is_whole = await _read(response)
                     return Answer(response.status, response.headers, content, is_whole)
         except TimeoutError:
@@ -140,14 +157,15 @@ class Transport:
         except (aiohttp.InvalidURL, UnicodeError):
             return NoAnswer(Reason.UNUSABLE, "is no address that can be asked")
         except (aiohttp.ClientError, OSError) as error:
-            return _no_answer(error)
+            return _no_answer(error, self._settings)
 
     async def stream(
         self, url: str, headers: Mapping[str, str], idle_s: float
     ) -> AsyncGenerator[Answer | NoAnswer | bytes, None]:
         """Ask for something that may never end; give its bytes as they come. Raises nothing that the network does.
 
-        An error is one Answer, and no bytes. What breaks off, or is silent for idle_s, ends with a NoAnswer.
+        The first bytes are none: they say that the other side has agreed. An error is one Answer, and no bytes. What breaks off,
+        or is silent for idle_s, ends with a NoAnswer.
         """
         try:
             async with self._connections() as pool:
@@ -159,6 +177,7 @@ class Transport:
                             content, is_whole = await _read(response)
                         yield Answer(response.status, response.headers, content, is_whole)
                         return
+                    yield b""
                     while chunk := await _next_chunk(response, idle_s):
                         yield chunk
                 finally:
@@ -168,13 +187,14 @@ class Transport:
         except InputError as error:
             yield NoAnswer(Reason.UNUSABLE, f"was not asked: {str(error).rstrip('.')}")
         except (aiohttp.ClientError, OSError) as error:
-            yield _no_answer(error)
+            yield _no_answer(error, self._settings)
 
     def _way(self, pool: _Pool, url: str) -> dict[str, Any]:
         """Say how to get there: through which proxy, with which TLS, and that redirects are not followed."""
         if pool.tls is None and url.startswith("https:"):
             pool.tls = tls_context(self._settings)
-        return {"proxy": self._settings.proxy or None, "ssl": pool.tls or True, "allow_redirects": False}
+        name = self._settings.server_name or None
+        return {"proxy": self._settings.proxy or None, "ssl": pool.tls or True, "server_hostname": name, "allow_redirects": False}
 
     @asynccontextmanager
     async def _connections(self) -> AsyncIterator[_Pool]:
@@ -216,6 +236,8 @@ def tls_context(settings: TransportSettings) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         what = f"The CA file {settings.ca_file}" if settings.ca_file else "What the environment says of TLS"
         raise InputError(f"{what} {_fault(error, 'PEM certificates')}.") from error
+    if not settings.is_verified:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if settings.key_file and not settings.cert_file:
         raise InputError(f"The key {settings.key_file} has no certificate; give otlp.cert_file too.")
     if settings.cert_file:
@@ -345,7 +367,7 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
     return bytes(body), is_understood
 
 
-def _no_answer(error: Exception) -> NoAnswer:
+def _no_answer(error: Exception, settings: TransportSettings) -> NoAnswer:
     """Say what a failure of the network means."""
     tls = _tls_error(error)
     match error:
@@ -357,7 +379,7 @@ def _no_answer(error: Exception) -> NoAnswer:
         case aiohttp.ClientConnectorDNSError():
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: the name {error.host} is not known")
         case _ if tls is not None:
-            return _tls_failure(tls)
+            return _tls_failure(tls, settings)
         case aiohttp.ClientConnectorError():
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: {_strerror(error)}")
         case aiohttp.ClientResponseError() if _HTTP2_SETTINGS in error.message:
@@ -368,17 +390,17 @@ def _no_answer(error: Exception) -> NoAnswer:
             return NoAnswer(Reason.LOST, "broke off before it had answered")
 
 
-def _tls_failure(error: ssl.SSLError) -> NoAnswer:
+def _tls_failure(error: ssl.SSLError, settings: TransportSettings) -> NoAnswer:
     """Say what a failure of TLS means: whose fault it is, and so whether another try may end otherwise."""
     reason = error.reason or ""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return NoAnswer(Reason.UNUSABLE, f"is not trusted: {error.verify_message}; see otlp.ca_file")
+        return NoAnswer(Reason.UNUSABLE, f"is not trusted: {error.verify_message}; see {settings.ca_named}")
     if reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}:
         return NoAnswer(Reason.UNUSABLE, "does not speak TLS; is it http:// instead of https://?")
     if "INTERNAL_ERROR" in reason:
         return NoAnswer(Reason.LOST, "failed in its own TLS")
     said = reason.replace("_", " ").lower() or "no reason given"
-    return NoAnswer(Reason.UNUSABLE, f"refuses TLS ({said}); see otlp.ca_file, otlp.cert_file and otlp.key_file")
+    return NoAnswer(Reason.UNUSABLE, f"refuses TLS ({said}); see {settings.files_named}")
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:

@@ -15,6 +15,7 @@ from tracer.errors import ApiError, InputError
 from tracer.transport import TransportSettings
 
 MOUNTED = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_DEFAULT_NAMESPACE = "default"
 _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
 
 
@@ -28,7 +29,16 @@ class InCluster:
     @property
     def transport(self) -> TransportSettings:
         """The cluster's own authority."""
-        return TransportSettings(ca_file=str(self.mounted / "ca.crt"))
+        path = str(self.mounted / "ca.crt")
+        return TransportSettings(ca_file=path, ca_named=path, files_named=path)
+
+    @property
+    def namespace(self) -> str:
+        """The Pod's own one."""
+        try:
+            return (self.mounted / "namespace").read_text().strip()
+        except (OSError, ValueError):
+            return _DEFAULT_NAMESPACE
 
     def headers(self, *, is_refused: bool) -> dict[str, str]:  # noqa: ARG002 - the file is read each time: requests are few
         """Read the token, which the kubelet writes anew before it expires. Raises InputError if it cannot be read."""
@@ -56,6 +66,15 @@ class Kubeconfig:
         """Read it."""
         self._read()
 
+    @property
+    def namespace(self) -> str:
+        """The one that its context names."""
+        from kubernetes.config import list_kube_config_contexts  # noqa: PLC0415 - as in _read
+
+        contexts, current = list_kube_config_contexts(self.path or None)  # type: ignore[no-untyped-call] # it has no types
+        chosen = next((one for one in contexts if one["name"] == self.context), current)
+        return str(chosen["context"].get("namespace") or _DEFAULT_NAMESPACE)
+
     def headers(self, *, is_refused: bool) -> dict[str, str]:
         """Say who we are; after a refusal the kubeconfig is read anew, plugins too. Raises InputError if it cannot be used."""
         if is_refused:
@@ -78,7 +97,14 @@ class Kubeconfig:
             raise InputError(f"The kubeconfig {self.path or 'that kubectl uses'} cannot be used: {first}.") from error
         self.url, self._token = said.host.rstrip("/"), said.api_key.get("BearerToken", "")
         self.transport = TransportSettings(
-            ca_file=said.ssl_ca_cert or "", cert_file=said.cert_file or "", key_file=said.key_file or "", proxy=said.proxy or ""
+            ca_file=said.ssl_ca_cert or "",
+            cert_file=said.cert_file or "",
+            key_file=said.key_file or "",
+            proxy=said.proxy or "",
+            is_verified=said.verify_ssl,
+            server_name=said.tls_server_name or "",
+            ca_named="certificate-authority in the kubeconfig",
+            files_named="the kubeconfig's certificates",
         )
 
 

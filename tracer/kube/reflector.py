@@ -16,16 +16,27 @@ from urllib.parse import urlencode
 
 from tracer.backoff import watch_jitter_s
 from tracer.clock import Clock
-from tracer.kube.wire import Course, Expired, Failed, Lines, Request, Told, TooLong, Verb
-from tracer.tekton.decode import Malformed
+from tracer.errors import InputError
+from tracer.events import Event, Report, What
+from tracer.kube.wire import Course, Expired, Failed, Feed, Lines, Request, Told, TooLong, Verb, feeds
+from tracer.tekton.decode import Malformed, Schema
+from tracer.tekton.names import RUN_KINDS, Kind
+from tracer.tekton.observation import Synced
 from tracer.transport import Answer, NoAnswer, Reason, Transport, retry_after_s
 
 IDLE_S = 70.0  # bookmarks come about every minute where much happens
 WATCH_S = (300, 600)  # at random, so that watches do not end together
 HEALTHY_S = 120.0  # a watch that lived so long begins with a short wait again
 LONGEST_WAIT_S = 300.0
-_REASONS = {401: "unauthorized", 403: "forbidden", 404: "not_served", 429: "throttled"}
+NOT_SERVED_WAIT_S = 15.0  # somebody may be installing Tekton just now
 MOST_PAGE_BYTES = 1 << 30  # 500 objects of the largest size that there is
+SLICE_ITEMS = 32  # of a page, before others have the loop again: a few milliseconds
+SHORT_GAP_S, CATCH_UP_S = 1.0, 2.0  # what was missed in a longer gap arrives within moments of the new stream
+NECESSARY = frozenset({Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.POD})
+"""What every run is judged by; CustomRuns are not served everywhere, and Events only add to the picture."""
+_REASONS = {401: "unauthorized", 403: "forbidden", 404: "not_served", 429: "throttled"}
+_FINAL_REASONS = frozenset({"forbidden", "not_served"})
+_TRIES_OF_OTHERS = 3
 
 
 class Api(Protocol):
@@ -36,23 +47,33 @@ class Api(Protocol):
         """Its address, without a path."""
 
     def headers(self, *, is_refused: bool) -> dict[str, str]:
-        """Say who we are; after a refusal as it is now."""
+        """Say who we are; after a refusal as it is now. Raises InputError if that cannot be read."""
 
 
 class Reflector:
     """Keeps one watch going."""
 
     def __init__(
-        self, course: Course, api: Api, transport: Transport, clock: Clock, turn: asyncio.Lock, tell: Callable[[Told], None]
+        self,
+        course: Course,
+        api: Api,
+        transport: Transport,
+        clock: Clock,
+        turn: asyncio.Lock,
+        tell: Callable[[Told], None],
+        report: Report = lambda _: None,
     ) -> None:
         """Prepare. `turn` is shared by all who list; `tell` is told everything that was read, in order."""
         self.course = course
         self.trouble = ""
         """Why it is not watching; empty while it is."""
+        self.reason = ""
+        """The same in a word."""
         self.errors: Counter[str] = Counter()
-        """By a reason of few words."""
+        """By such words."""
         self.lists = 0
         """How many lists were begun."""
+        self.read_bytes = 0
         self.last_read_s = clock.now_s()
         """When something was read, of whatever type."""
         self._api = api
@@ -60,19 +81,41 @@ class Reflector:
         self._clock = clock
         self._turn = turn
         self._tell = tell
+        self._report = report
         self._is_refused = False
+        self._failures = 0
+        self._since_s: float | None = None
+        self._lost_s = clock.now_s()
+
+    @property
+    def feed(self) -> Feed:
+        """What is watched."""
+        return self.course.feed
+
+    @property
+    def is_current(self) -> bool:
+        """Whether all that happened until now was told, but for what is on its way."""
+        since_s = self._since_s
+        return since_s is not None and (since_s - self._lost_s < SHORT_GAP_S or self._clock.now_s() - since_s >= CATCH_UP_S)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether nobody should judge yet: a list of it is still to come, which will say more than is known."""
+        if self.course.is_synced:
+            return False
+        return self.feed.kind in NECESSARY or not (self.reason in _FINAL_REASONS or self._failures >= _TRIES_OF_OTHERS)
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        failures = 0
         while True:
             began_s = self._clock.now_s()
             at_least_s = await self._once()
+            self._lose()
             if self._clock.now_s() - began_s >= HEALTHY_S:
-                failures = 0
+                self._failures = 0
             if at_least_s is not None:
-                failures += 1
-                await self._clock.sleep(max(at_least_s, watch_jitter_s(failures)))
+                self._failures += 1
+                await self._clock.sleep(max(at_least_s, watch_jitter_s(self._failures)))
 
     async def _once(self) -> float | None:
         """Make the next request. None if it did what it should; else how long to wait at least."""
@@ -81,12 +124,15 @@ class Reflector:
                 await held.enter_async_context(self._turn)
             request = self.course.request(self._clock.unix_ns(), int(self._clock.between(*WATCH_S)))
             self.lists += self.course.is_listing and "continue" not in request.query
-            return await self._ask(request, held)
+            try:
+                headers = self._api.headers(is_refused=self._is_refused)
+            except InputError as error:
+                return self._fail("credentials", str(error))
+            return await self._ask(request, headers, held)
 
-    async def _ask(self, request: Request, held: AsyncExitStack) -> float | None:
+    async def _ask(self, request: Request, headers: dict[str, str], held: AsyncExitStack) -> float | None:
         url = f"{self._api.url}{request.path}?{urlencode(request.query)}"
-        headers = self._api.headers(is_refused=self._is_refused)
-        lines, body, was_listing, has_read = Lines(), bytearray(), self.course.is_listing, False
+        lines, body, has_read = Lines(), bytearray(), False
         async with aclosing(self._transport.stream(url, headers, IDLE_S)) as answers:
             async for one in answers:
                 self.last_read_s = self._clock.now_s()
@@ -94,30 +140,42 @@ class Reflector:
                     case Answer():
                         return self._refused(one)
                     case NoAnswer():
-                        self.course.broke_off()
-                        if has_read and one.reason is Reason.SLOW:
-                            self.errors["idle"] += 1  # a quiet watch, or a dead line: nobody can tell, and a new one costs little
-                            return None
-                        return self._fail(one.reason, f"{self._api.url} {one.why}")
-                    case _ if request.verb is Verb.LIST:
-                        body += one
-                        if len(body) > MOST_PAGE_BYTES:
-                            self.course.start_over()
-                            return self._fail("too_large", f"{url} answered with more than {MOST_PAGE_BYTES >> 20} MiB")
-                    case _:
-                        has_read = True
-                        for line in lines.feed(one):
-                            if (at_least_s := self._line(line)) is not None:
-                                return at_least_s
-                        if was_listing and not self.course.is_listing:
-                            was_listing = False
-                            await held.aclose()  # others may list now
-        return self._ended(request, bytes(body), has_read=has_read)
+                        return self._broke_off(one, has_read=has_read)
+                    case b"":
+                        if request.verb is Verb.WATCH:
+                            self._answered()
+                        continue
+                self.read_bytes += len(one)
+                has_read = True
+                if request.verb is Verb.LIST:
+                    body += one
+                elif (at_least_s := self._lines(lines, one)) is not None:
+                    return at_least_s
+                elif not self.course.is_listing:
+                    await held.aclose()  # others may list now
+                if len(body) > MOST_PAGE_BYTES:
+                    self.course.start_over()
+                    return self._fail("too_large", f"{url} answered with more than {MOST_PAGE_BYTES >> 20} MiB")
+        return await self._ended(request, bytes(body), has_read=has_read)
+
+    def _broke_off(self, answer: NoAnswer, *, has_read: bool) -> float | None:
+        """Take it in that nothing more comes."""
+        self.course.broke_off()
+        if has_read and answer.reason is Reason.SLOW:
+            self.errors["idle"] += 1  # a quiet watch, or a dead line: nobody can tell, and a new one costs little
+            return None
+        return self._fail(answer.reason, f"{self._api.url} {answer.why}")
+
+    def _lines(self, lines: Lines, chunk: bytes) -> float | None:
+        """Take a piece of a watch in; a number says that the stream is of no use any more, and how long to wait at least."""
+        for line in lines.feed(chunk):
+            if (at_least_s := self._line(line)) is not None:
+                return at_least_s
+        return None
 
     def _line(self, line: bytes | TooLong) -> float | None:
-        """Take a line in; a number says that the stream is of no use any more, and how long to wait at least."""
         for told in (line,) if isinstance(line, TooLong) else self.course.line(line):
-            self._tell(told)
+            self._pass_on(told)
             match told:
                 case Expired():
                     self.errors["gone"] += 1
@@ -128,6 +186,12 @@ class Reflector:
                     return self._fail("decode", f"{self._api.url} sent a watch event that cannot be read")
         return None
 
+    def _pass_on(self, told: Told) -> None:
+        if isinstance(told, Synced):
+            self._answered()
+            self._lost_s = self._clock.now_s()  # a list says how it is now: nothing is to be caught up with
+        self._tell(told)
+
     def _refused(self, answer: Answer) -> float | None:
         """Take an HTTP error in."""
         status, was_streaming = answer.status, self.course.can_stream_lists
@@ -137,25 +201,79 @@ class Reflector:
             self._tell(told)
             return 0.0
         if was_streaming and not self.course.can_stream_lists:
-            return 0.0
-        self._fail(_REASONS.get(status, f"http_{status}"), f"{self._api.url} answered {status} for {self.course.feed.path}")
+            return None
+        reason = _REASONS.get(status, f"http_{status}")
+        self._fail(reason, self._sentence(status))
+        if reason == "not_served":
+            self._failures = 0
+            return NOT_SERVED_WAIT_S
         return min(LONGEST_WAIT_S, retry_after_s(answer.headers) or 0.0)
 
-    def _ended(self, request: Request, body: bytes, *, has_read: bool) -> float | None:
+    def _sentence(self, status: int) -> str:
+        """Say what an HTTP error means, and what to do."""
+        kind, url = self.feed.kind.plural, self._api.url
+        where = f" in namespace {self.feed.namespace}" if self.feed.namespace else ""
+        match status:
+            case HTTPStatus.UNAUTHORIZED:
+                return f"{url} does not know who asks (401): renew the token, or log in again"
+            case HTTPStatus.FORBIDDEN:
+                return f"{url} does not allow {kind} to be listed and watched{where} (403): grant list and watch on {kind}"
+            case HTTPStatus.NOT_FOUND if self.feed.kind in RUN_KINDS:
+                return f"{url} does not serve {self.feed.path.split('/')[2]} {kind} (404): install Tekton Pipelines 0.44 or newer"
+            case _:
+                return f"{url} answered {status} for {kind}{where}"
+
+    async def _ended(self, request: Request, body: bytes, *, has_read: bool) -> float | None:
         """Take the end of an answer in."""
         if request.verb is Verb.LIST:
-            for told in self.course.page(body):
-                self._tell(told)
+            for number, told in enumerate(self.course.page(body), start=1):
+                self._pass_on(told)
                 if isinstance(told, Malformed) and self.course.is_listing and told.path == "$":
                     return self._fail("decode", f"{self._api.url} sent a list that cannot be read")
+                if not number % SLICE_ITEMS:
+                    await self._clock.sleep(0)
         else:
             self.course.broke_off()
             if not has_read:
                 return self._fail("empty", f"{self._api.url} ended the watch at once")
-        self.trouble, self._is_refused = "", False
+        self._is_refused = False
         return None
 
+    def _answered(self) -> None:
+        """Note that the server does as it was asked."""
+        if self.trouble:
+            self._report(Event(What.WATCH_RECOVERED, f"{self.feed.kind.plural} are watched again.", self._fields()))
+        self.trouble = self.reason = ""
+        self._is_refused = False
+        if self._since_s is None and not self.course.is_listing:
+            self._since_s = self._clock.now_s()
+
+    def _lose(self) -> None:
+        """Note that nothing comes any more."""
+        if self._since_s is not None:
+            self._since_s, self._lost_s = None, self._clock.now_s()
+
     def _fail(self, reason: str, why: str) -> float:
+        self._lose()
         self.errors[reason] += 1
-        self.trouble = why
+        self.trouble, self.reason = why, reason
+        self._report(Event(What.WATCH_FAILED, f"{why.rstrip('.')}.", {**self._fields(), "reason": reason}))
         return 0.0
+
+    def _fields(self) -> dict[str, str]:
+        namespace = {"namespace": self.feed.namespace} if self.feed.namespace else {}
+        return {"kind": self.feed.kind, **namespace, **({"events": self.feed.reason} if self.feed.reason else {})}
+
+
+def reflectors_of(
+    namespace: str,
+    schema: Schema,
+    api: Api,
+    transport: Transport,
+    clock: Clock,
+    turn: asyncio.Lock,
+    tell: Callable[[Told], None],
+    report: Report = lambda _: None,
+) -> list[Reflector]:
+    """Prepare all the watches of a namespace, or of all of them if it is empty."""
+    return [Reflector(Course(feed, schema), api, transport, clock, turn, tell, report) for feed in feeds(namespace)]

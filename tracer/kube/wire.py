@@ -9,6 +9,7 @@ tools/cache/reflector.go.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,7 @@ from tracer.tekton.observation import Gone, Seen, Synced, Vanished
 MOST_LINE_BYTES = 4 << 20  # etcd takes objects of 1.5 MB
 PAGE_ITEMS = 500
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+_TYPES = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"})
 _GONE, _NOT_OFFERED = 410, frozenset({400, 422})
 
 
@@ -91,11 +93,13 @@ class Feed:
         return {}
 
 
-def feeds(namespaces: tuple[str, ...], kinds: frozenset[Kind]) -> list[Feed]:
-    """List the watches for some namespaces, or for all if none is named."""
-    wanted = [Feed(kind) for kind in (Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.CUSTOM_RUN, Kind.POD) if kind in kinds]
-    wanted += [Feed(Kind.EVENT, reason=reason) for reason in sorted(names.EVENT_REASONS)]
-    return [Feed(one.kind, namespace, one.reason) for one in wanted for namespace in namespaces or ("",)]
+def feeds(namespace: str) -> list[Feed]:
+    """List the watches for a namespace, or for all of them if it is empty."""
+    kinds = (Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.CUSTOM_RUN, Kind.POD)
+    return [
+        *(Feed(kind, namespace) for kind in kinds),
+        *(Feed(Kind.EVENT, namespace, reason) for reason in sorted(names.EVENT_REASONS)),
+    ]
 
 
 class Verb(StrEnum):
@@ -180,6 +184,8 @@ class Course:
         self._schema = schema
         self.can_stream_lists = True
         """Until the server refuses to."""
+        self.events: Counter[str] = Counter()
+        """How many watch events came, by type."""
         self._version = ""
         """The last one that was given on; empty if a list comes next."""
         self._continue = ""
@@ -232,6 +238,7 @@ class Course:
             self.start_over()
             yield Malformed("watch event", "$", "Not JSON")
             return
+        self.events[event.type if event.type in _TYPES else "other"] += 1
         match event.type:
             case "ADDED" | "MODIFIED":
                 yield self._seen(decode(event.object, self._schema, self.feed.kind), event.object)

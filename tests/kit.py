@@ -113,6 +113,7 @@ class ManualClock(Clock):
 
     def __init__(self) -> None:
         """Begin at some moment."""
+        super().__init__()
         self.slept: list[float] = []
         self._now_s = 1_000.0
 
@@ -125,6 +126,11 @@ class ManualClock(Clock):
         self.slept.append(seconds)
         self._now_s += seconds
         await asyncio.sleep(0)
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Let the time pass, unless it has happened."""
+        if not event.is_set():
+            await self.sleep(seconds)
 
 
 def span_record(uid: str, name: str, text: str = "") -> SpanRecord:

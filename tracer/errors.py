@@ -19,6 +19,12 @@ class ApiError(TracerError):
     exit_code = 3
 
 
+class RightsError(TracerError):
+    """The API server does not allow what is needed."""
+
+    exit_code = 4
+
+
 class BackendError(TracerError):
     """The backend cannot be reached, or refuses."""
 

@@ -101,7 +101,7 @@ class Delivery:
         """What is to be sent, by UID; a recording tells nothing twice, so nothing else needs to be asked."""
         self._due_spans = 0
         self._outbox = Outbox(lambda uid: self._due.pop(uid, []), backend.encode)
-        self.sender = Sender(backend, self._outbox, lambda _uid, _slots: None, clock, pace)
+        self.sender = Sender(backend, self._outbox, lambda _uid, _spans: None, clock, pace)
 
     @property
     def delivered(self) -> int:

@@ -131,9 +131,9 @@ class Books(RuleBasedStateMachine):
         if request in self.flying:
             self.flying.remove(request)
             self.settled += len(request.spans)
-            for uid, slots in self.outbox.settle(request, int(share * len(request.spans))).items():
-                for slot in slots:
-                    del self.due[uid][slot]  # raises if it was settled before
+            for uid, spans in self.outbox.settle(request, int(share * len(request.spans))).items():
+                for span in spans:
+                    del self.due[uid][span.slot]  # raises if it was settled before
 
     @rule(request=consumes(under_way))
     def hold(self, request: Request) -> None:
@@ -164,9 +164,9 @@ class Books(RuleBasedStateMachine):
         self.flying.clear()
         while (last := self.outbox.next_request(512)) is not None:
             self.settled += len(last.spans)
-            for uid, slots in self.outbox.settle(last, 0).items():
-                for slot in slots:
-                    del self.due[uid][slot]
+            for uid, spans in self.outbox.settle(last, 0).items():
+                for span in spans:
+                    del self.due[uid][span.slot]
         assert self.outbox.is_empty
         assert self.outbox.books.held == 0
         assert self.settled == self.made == self.outbox.books.offered

@@ -9,17 +9,18 @@ Source: span-model 2.3, 4, 6.5, 11.
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 from tracer.delivery.readings import Cell, Loss, Readings, Run
 from tracer.lifecycle.attempts import Attempt, SeenPod, attempts_of, is_pod_settled, settle_deadline_ns
-from tracer.lifecycle.judgement import judge_unfinished
+from tracer.lifecycle.judgement import is_success, judge_unfinished
 from tracer.lifecycle.runs import Close, close_run, close_task_run
 from tracer.lifecycle.tasks import AttemptStory, Unfinished, tell_attempt
 from tracer.tekton import names
-from tracer.tekton.decode import Namespace, Object, kind_by_type
+from tracer.tekton.decode import Namespace, Object, encode, kind_by_type
 from tracer.tekton.event import Event
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Observation, Seen, Synced, Vanished
@@ -33,6 +34,7 @@ from tracer.telemetry.places import (
     Place,
     SpanSettings,
     has_begun,
+    ignored_context,
     place_below_task,
     place_of_children,
     start_ns,
@@ -58,6 +60,26 @@ class Unended:
     children: tuple["Unended", ...]
 
 
+class Incomplete(StrEnum):
+    """Why a run that is told never ended."""
+
+    DELETED_RUNNING = "deleted_running"
+    """It was deleted while it was running."""
+    GAP = "gap"
+    """It was deleted while nobody watched; how it ended is not known."""
+
+
+class Dropped(NamedTuple):
+    """A deleted object that is given up, with all below it."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+    spans: int
+    """How many of its spans nobody will ever see."""
+
+
 class Due(NamedTuple):
     """An object of which something is due."""
 
@@ -80,6 +102,10 @@ class Ledger:
         self._deadlines: list[tuple[int, str]] = []
         self._forgetting: deque[tuple[int, str]] = deque()
         self._fresh: dict[str, list[SpanRecord]] = {}
+        self.incomplete: Counter[Incomplete] = Counter()
+        """How many runs were told though they never ended."""
+        self.ignored_contexts: Counter[str] = Counter()
+        """How many top runs were given a trace context that was not taken, by reason."""
 
     @property
     def losses(self) -> Counter[Loss]:
@@ -106,6 +132,8 @@ class Ledger:
         """Take it that an object is gone, as it was last read."""
         value = self._readings.last_of(uid)
         if value is not None:
+            if (cell := self._readings.cells.get(uid)) is not None:
+                cell.has_vanished = not cell.is_gone
             self._take(value, now_ns, is_gone=True)
         else:
             self._readings.finished.discard(uid)
@@ -147,6 +175,9 @@ class Ledger:
             inner = self._inner(cell)
         self.losses[Loss.LATE_READING] += cell.note_late(value)
         cell.read(value, now_ns, is_gone=is_gone)
+        if is_gone:
+            size_bytes = sum(len(encode(one)) for one in (value, *(pod.pod for pod in cell.pods.values())))
+            self._readings.deleted.add(cell.uid, size_bytes, has_failed=not is_success(value.status.succeeded))
         if self._inner(cell) != inner:
             self._look_below(cell)
         self._dirty[cell.uid] = None
@@ -208,6 +239,45 @@ class Ledger:
         """Say when something may become due without any new fact."""
         return self._deadlines[0][0] if self._deadlines else None
 
+    def shed(self, is_taken: Callable[[str], bool], now_ns: int) -> Iterator[Dropped]:
+        """Drop deleted objects until the others fit, and give each; what a request holds (`is_taken`, by UID) is kept.
+
+        What still exists is never dropped: it is only remembered by what the API server has as well.
+        """
+        deleted, cells = self._readings.deleted, self._readings.cells
+        for uid in deleted.in_order() if not deleted.fits else ():
+            cell = cells.get(uid)
+            if cell is None:
+                continue
+            above = [one for one in self._readings.above(cell) if one.is_gone]
+            top = above[-1] if above else cell
+            tree = list(self._readings.below(top))
+            if not any(is_taken(one.uid) for one in tree):
+                yield self._drop(top, tree, now_ns)
+            if deleted.fits:
+                return
+
+    def _drop(self, top: Cell, tree: list[Cell], now_ns: int) -> Dropped:
+        spans = 0
+        for cell in tree:
+            cell.is_hurried = True
+            spans += len(self._look(cell, now_ns))
+        self._readings.forget(top)
+        meta = top.value.metadata
+        return Dropped(kind_by_type(top.value), meta.namespace, meta.name, meta.uid, spans)
+
+    def held(self) -> Counter[tuple[Kind, str]]:
+        """Count the objects that are held, by kind and state: `watched` until all of it was told, then `pending`."""
+        found: Counter[tuple[Kind, str]] = Counter()
+        for cell in self._readings.cells.values():
+            found[kind_by_type(cell.value), "watched" if cell.summary is None else "pending"] += 1
+        return found
+
+    @property
+    def only_here(self) -> int:
+        """How many spans are due of objects that exist no more."""
+        return sum(len(cell.open_slots) for cell in self._readings.cells.values() if cell.is_gone)
+
     @property
     def unacknowledged(self) -> int:
         """How many spans are due and not acknowledged."""
@@ -237,6 +307,7 @@ class Ledger:
                 told, summary = self._tell_run(cell, value, place, now_ns)
         if was_open and summary is not None:
             cell.summary = summary
+            self._count_oddities(cell)
             if not place.is_told:
                 self.losses[Loss.UNSAMPLED if place.trace_id else Loss.NOT_A_PIPELINE] += len(told)
             if cell.owner is not None:
@@ -246,6 +317,13 @@ class Ledger:
         cell.open_slots = {span.slot for span in due}
         self._note_told(cell, now_ns)
         return due
+
+    def _count_oddities(self, cell: Cell) -> None:
+        """Count what is odd about an object that was told to its end."""
+        if cell.is_gone and 0 not in cell.final_seen_ns:
+            self.incomplete[Incomplete.GAP if cell.has_vanished else Incomplete.DELETED_RUNNING] += 1
+        if cell.owner is None and not isinstance(cell.value, CustomRun) and (reason := ignored_context(cell.value)):
+            self.ignored_contexts[reason] += 1
 
     def _place(self, cell: Cell) -> Place | None:
         """Find where an object hangs; None while that cannot be known yet."""

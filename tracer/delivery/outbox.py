@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tracer.delivery.ledger import Due
 from tracer.delivery.policy import IN_FLIGHT, REQUEST_SPANS
-from tracer.telemetry.records import Slot, SpanRecord
+from tracer.telemetry.records import SpanRecord
 
 MOST_WAITING = 200_000  # twice the TaskRuns that one cluster is expected to hold; about 40 MB of references
 REQUEST_BYTES = 2 << 20  # before compression; receivers usually take 4 MiB
@@ -78,6 +78,20 @@ class Outbox:
         return len(self._queued) < self._most_waiting
 
     @property
+    def waiting(self) -> int:
+        """How many objects wait for their turn."""
+        return len(self._queued)
+
+    @property
+    def under_way(self) -> int:
+        """Of how many objects spans are taken and not answered for."""
+        return len(self._parts)
+
+    def has_taken(self, uid: str) -> bool:
+        """Say whether spans of an object are taken and not answered for."""
+        return uid in self._parts
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing waits and nothing is held."""
         return not self._queued and not self._parts
@@ -96,21 +110,21 @@ class Outbox:
             self._fill(most_spans)
         return self._ready.popleft() if self._ready else None
 
-    def settle(self, request: Request, rejected: int) -> dict[str, list[Slot]]:
-        """Close the books on a request that was answered, with so many of its spans rejected; give its slots by UID."""
+    def settle(self, request: Request, rejected: int) -> dict[str, list[SpanRecord]]:
+        """Close the books on a request that was answered, with so many of its spans rejected; give its spans by UID."""
         self.books.rejected += rejected
         self.books.delivered += len(request.spans) - rejected
         self._held_bytes -= len(request.body)
-        slots: dict[str, list[Slot]] = {}
+        spans: dict[str, list[SpanRecord]] = {}
         for span in request.spans:
-            slots.setdefault(span.slot.owner_uid, []).append(span.slot)
-        for uid, settled in slots.items():
+            spans.setdefault(span.slot.owner_uid, []).append(span)
+        for uid, settled in spans.items():
             self._parts[uid] -= len(settled)
             if not self._parts[uid]:
                 del self._parts[uid]
                 if (due := self._offered_again.pop(uid, None)) is not None:
                     self.offer(due)
-        return slots
+        return spans
 
     def hold(self, request: Request) -> None:
         """Send a request again, after the others."""

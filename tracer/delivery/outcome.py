@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from tracer.telemetry.records import SpanRecord
 
@@ -59,6 +59,33 @@ class Rejected:
 
 
 Outcome = Delivered | Partly | Retry | Refused | Rejected
+
+
+class Answered(StrEnum):
+    """What a request came to, in a word."""
+
+    ACKNOWLEDGED = "acknowledged"
+    PARTLY = "partly"
+    RETRIED = "retried"
+    REFUSED = "refused"
+    REJECTED = "rejected"
+
+
+def answered(outcome: Outcome) -> Answered:
+    """Say it in a word."""
+    match outcome:
+        case Delivered():
+            return Answered.ACKNOWLEDGED
+        case Partly():
+            return Answered.PARTLY
+        case Retry():
+            return Answered.RETRIED
+        case Refused():
+            return Answered.REFUSED
+        case Rejected():
+            return Answered.REJECTED
+        case _:
+            assert_never(outcome)
 
 
 class Backend(Protocol):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from tracer.delivery.deleted import Deleted
 from tracer.lifecycle.attempts import SeenPod
 from tracer.lifecycle.judgement import is_final
 from tracer.tekton import names
@@ -86,6 +87,8 @@ class Cell:
     start_changed_ns: int
     gone_ns: int | None = None
     """When its deletion was seen."""
+    has_vanished: bool = False
+    """Whether nobody saw how it was at its deletion."""
     final_seen_ns: dict[int, int] = field(default_factory=dict)
     """When each attempt, or the run itself (as 0), was first seen final."""
     late: Run | None = None
@@ -173,6 +176,8 @@ class Readings:
         self.listed_ns: dict[Kind, int] = {}
         self.finished: set[str] = set()
         """What was told whole and forgotten, and still exists."""
+        self.deleted = Deleted()
+        """What no longer exists, and is not forgotten."""
         self._children: dict[str, dict[str, None]] = {}
         self._pods: dict[str, PodCell] = {}
         self._pods_of: dict[str, dict[str, PodCell]] = {}
@@ -271,6 +276,12 @@ class Readings:
                 return
             seen.add(cell.uid)
 
+    def below(self, cell: Cell) -> Iterator[Cell]:
+        """Give what is below an object, and then the object itself."""
+        for child in self.children_of(cell):
+            yield from self.below(child)
+        yield cell
+
     def top(self, cell: Cell) -> Cell:
         """Find the run at the top."""
         return [cell, *self.above(cell)][-1]
@@ -307,6 +318,7 @@ class Readings:
         self._pods_of.pop(cell.uid, None)
         if not cell.is_gone:
             self.finished.add(cell.uid)
+        self.deleted.discard(cell.uid)
         del self.cells[cell.uid]
         self._children.pop(cell.uid, None)
         self._leave_owner(cell)

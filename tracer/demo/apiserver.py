@@ -22,7 +22,7 @@ from tracer.demo.store import API_VERSIONS, Change, Json, Store
 from tracer.demo.watch import Watch
 from tracer.kube.recording import decode_watch_event, find_recording
 from tracer.tekton.decode import kind_of
-from tracer.tekton.names import CLUSTER_NAMESPACE, Kind
+from tracer.tekton.names import CLUSTER_NAMESPACE, LABEL_TASK_RUN, Kind
 
 VERSION = {"major": "1", "minor": "35", "gitVersion": "v1.35.0-demo"}
 BOOKMARK_EVERY_S = 60.0  # k8s.io/apiserver pkg/storage/cacher/cacher.go (defaultBookmarkFrequency)
@@ -97,7 +97,7 @@ class ApiServer:
     async def play(self, path: Path, speed: float = math.inf) -> None:
         """Let happen what a recording's `watch.jsonl` tells, so many times as fast as it did; infinitely fast is at once."""
         clock_s = None
-        for at_s, is_gone, content in _recorded(path):
+        for at_s, is_gone, content in recorded(path):
             await asyncio.sleep(max(0.0, at_s - (at_s if clock_s is None else clock_s)) / speed)
             clock_s = at_s
             (self.delete if is_gone else self.put)(content)
@@ -320,7 +320,7 @@ class ApiServer:
         self._news = asyncio.Event()
 
 
-def _recorded(path: Path) -> Iterator[tuple[float, bool, Json]]:
+def recorded(path: Path) -> Iterator[tuple[float, bool, Json]]:
     """Read a recording's watch events: when, whether it is gone, and the object; what is not served is left out."""
     with find_recording(path).open("rb") as lines:
         for line in lines:
@@ -328,7 +328,10 @@ def _recorded(path: Path) -> Iterator[tuple[float, bool, Json]]:
             if isinstance(event, str) or event.at is None:
                 continue
             content = json.loads(bytes(event.object))
-            if kind_of(content["kind"], content["apiVersion"]) is not None:
+            kind = kind_of(content["kind"], content["apiVersion"])
+            if kind is Kind.POD:  # `record` leaves the label out by which it was found
+                content["metadata"].setdefault("labels", {}).setdefault(LABEL_TASK_RUN, "")
+            if kind is not None:
                 yield event.at, event.type == "DELETED", content
 
 

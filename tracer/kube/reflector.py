@@ -82,6 +82,8 @@ class Reflector:
         self._turn = turn
         self._tell = tell
         self._report = report
+        self.rests = False
+        """Whether it waits before it asks again."""
         self._is_refused = False
         self._failures = 0
         self._since_s: float | None = None
@@ -115,7 +117,9 @@ class Reflector:
                 self._failures = 0
             if at_least_s is not None:
                 self._failures += 1
+                self.rests = True
                 await self._clock.sleep(max(at_least_s, watch_jitter_s(self._failures)))
+                self.rests = False
 
     async def _once(self) -> float | None:
         """Make the next request. None if it did what it should; else how long to wait at least."""

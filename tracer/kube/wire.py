@@ -186,7 +186,7 @@ class Course:
         """Until the server refuses to."""
         self.events: Counter[str] = Counter()
         """How many watch events came, by type."""
-        self._version = ""
+        self.version = ""
         """The last one that was given on; empty if a list comes next."""
         self._continue = ""
         self._known: set[str] = set()
@@ -196,15 +196,20 @@ class Course:
         self._begun_ns = 0
 
     @property
+    def existing(self) -> int:
+        """How many objects exist, as far as was told."""
+        return len(self._known)
+
+    @property
     def is_listing(self) -> bool:
         """Whether a list comes next, or is being told."""
-        return not self._version or self._listed is not None
+        return not self.version or self._listed is not None
 
     def request(self, now_ns: int, timeout_s: int) -> Request:
         """Give the next request; a watch ends by itself after timeout_s."""
         watch = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(timeout_s)}
         if not self.is_listing:
-            return Request(Verb.WATCH, self.feed.path, {**self.feed.selectors, **watch, "resourceVersion": self._version})
+            return Request(Verb.WATCH, self.feed.path, {**self.feed.selectors, **watch, "resourceVersion": self.version})
         if not self._continue:
             self._listed, self._begun_ns = set(), now_ns
         if self.can_stream_lists:
@@ -269,7 +274,7 @@ class Course:
 
     def start_over(self) -> None:
         """Let a list come next, from its beginning."""
-        self._version, self._continue, self._listed = "", "", None
+        self.version, self._continue, self._listed = "", "", None
 
     # ------------------------------------------------------------ small steps
 
@@ -300,7 +305,7 @@ class Course:
     def _move(self, raw: msgspec.Raw) -> None:
         found = _VERSION.search(memoryview(raw))
         if found is not None and self._listed is None:
-            self._version = found[1].decode()
+            self.version = found[1].decode()
 
     def _bookmark(self, raw: msgspec.Raw) -> Iterator[Told]:
         try:
@@ -309,7 +314,7 @@ class Course:
             yield Malformed("bookmark", "$", "Not JSON")
             return
         if self._listed is None:
-            self._version = said.resource_version or self._version
+            self.version = said.resource_version or self.version
         elif said.annotations.get(INITIAL_EVENTS_END) == "true":
             yield from self._end_list(said.resource_version)
 
@@ -317,7 +322,7 @@ class Course:
         listed = self._listed if self._listed is not None else set()
         for uid in sorted(self._known - listed):
             yield Vanished(self.feed.kind, uid)
-        self._known, self._listed, self._version, self.is_synced = listed, None, version, True
+        self._known, self._listed, self.version, self.is_synced = listed, None, version, True
         yield Synced(self.feed.kind, self._begun_ns)
 
     def _error(self, raw: msgspec.Raw) -> Told:

@@ -33,6 +33,11 @@ def is_final(condition: Condition | None) -> bool:
     return condition is not None and condition.status in {"True", "False"}
 
 
+def is_success(condition: Condition | None) -> bool:
+    """Say whether a run has ended well."""
+    return condition is not None and condition.status == "True"
+
+
 def judge_condition(condition: Condition, status_message: str = "", *, has_oom_step: bool = False) -> Judgement:
     """Judge a final `Succeeded` condition.
 

@@ -251,6 +251,20 @@ def _contexts(run: PipelineRun | TaskRun) -> tuple[TraceContext | None, TraceCon
     return (caller if is_given else None), own
 
 
+def ignored_context(run: PipelineRun | TaskRun) -> str:
+    """Say why the context that a run's annotation gives was not taken: `malformed`, or `late` if the run had another by then.
+
+    Empty if there is none, or if it was taken.
+    """
+    notes = run.metadata.annotations
+    text = notes.pipeline_run_context if isinstance(run, PipelineRun) else notes.task_run_context
+    if text is None:
+        return ""
+    if context_of(text) is None:
+        return "malformed"
+    return "" if _contexts(run)[0] is not None else "late"
+
+
 def _has_phases(run: PipelineRun | TaskRun) -> bool:
     if not isinstance(run, PipelineRun) or run.status.pipeline_spec is None:
         return True

@@ -1,0 +1,205 @@
+"""The only place that wires: one of everything, started in order and stopped in reverse.
+
+Keeps: tasks are started here and nowhere else, in one group, so that none is lost; a stop has one deadline for all of it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from tracer import __version__
+from tracer.clock import Clock
+from tracer.controller import GATHER_S, TICK_S, Controller
+from tracer.delivery.ledger import AT_REST_NS
+from tracer.delivery.otlp_http import OtlpHttp
+from tracer.delivery.outcome import Backend, Delivered, Outcome
+from tracer.delivery.policy import Pace
+from tracer.errors import ApiError, BackendError, RightsError, TracerError
+from tracer.events import Event, Report, What
+from tracer.kube.cluster import read_cluster
+from tracer.kube.reflector import Api, reflectors_of
+from tracer.settings import Settings
+from tracer.tekton.observation import Seen
+from tracer.tekton.times import SECOND_NS
+from tracer.telemetry.records import SpanRecord
+from tracer.transport import Transport, TransportSettings, without_credentials
+
+GRACE_S = 25.0  # of the 30 s that Kubernetes gives: the rest is for closing
+API_PATIENCE_S, BACKEND_PATIENCE_S = 30.0, 60.0  # of a single round; the controller itself never gives up
+_POLL_S = 0.1
+_FINAL = {"forbidden": RightsError, "not_served": ApiError, "unauthorized": ApiError}
+"""What a person must mend before a list can come, by the reflector's reason."""
+RESTART = "restart"
+"""Why spans of deleted objects are lost: only we had them, and we ended."""
+
+
+class Account(Api, Protocol):
+    """Who we are to an API server, where it is and how it is reached."""
+
+    @property
+    def transport(self) -> TransportSettings:
+        """How it is reached."""
+
+
+class Stop:
+    """Asked for once: everything that is due is still sent. Asked for again: nothing is."""
+
+    def __init__(self) -> None:
+        """Begin with nobody asking."""
+        self.requested = asyncio.Event()
+        self.is_urgent = asyncio.Event()
+
+    def ask(self) -> None:
+        """Ask for it."""
+        (self.is_urgent if self.requested.is_set() else self.requested).set()
+
+
+class DryRun:
+    """A backend that takes everything and sends nothing."""
+
+    def encode(self, _: tuple[SpanRecord, ...]) -> bytes:
+        """Write nothing."""
+        return b""
+
+    async def send(self, _body: bytes, _timeout_s: float) -> Outcome:
+        """Take it."""
+        return Delivered()
+
+
+class App:
+    """The controller as a process: watches a cluster, sends to a backend."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        account: Account,
+        clock: Clock,
+        report: Report = lambda _: None,
+        show: Callable[[list[SpanRecord]], None] = lambda _: None,
+        *,
+        is_dry: bool = False,
+    ) -> None:
+        """Wire it; nothing is asked or sent yet. `show` is given what the backend has taken."""
+        otlp = settings.config.otlp
+        name = f"{otlp.endpoint} (through the proxy {without_credentials(settings.proxy)})" if settings.proxy else otlp.endpoint
+        self._settings, self._account, self._clock = settings, account, clock
+        self._tell, self._trouble = report, ""
+        self._to_cluster, self._to_backend = Transport(account.transport, clock), Transport(settings.transport, clock)
+        sent: Backend = OtlpHttp(self._to_backend, otlp.endpoint, name, is_compressed=otlp.compression == "gzip")
+        backend, self._backend_name = (DryRun(), "nobody: a dry run") if is_dry else (sent, name)
+        pace = Pace(usual_timeout_s=settings.try_timeout_s)
+        self.controller = Controller(settings.config.watch.namespaces, settings.spans, backend, clock, pace, self._report, show)
+        turn = asyncio.Lock()
+        for namespace, scope in self.controller.scopes.items():
+            scope.reflectors = reflectors_of(
+                namespace, settings.spans.schema, account, self._to_cluster, clock, turn, scope.tell, self._report
+            )
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether everything was listed once."""
+        return all(scope.judged_ns is not None for scope in self.controller.scopes.values())
+
+    def _report(self, event: Event) -> None:
+        """Pass it on, and remember why nothing can be listed."""
+        if event.what is What.WATCH_FAILED:
+            self._trouble = event.message
+        self._tell(event)
+
+    async def run(self, stop: Stop) -> None:
+        """Watch and send until a stop is asked for, and then send what is due, until there is no more time."""
+        await self._run(stop, GRACE_S)
+
+    async def run_once(self, stop: Stop) -> int:
+        """List once, send what is due, and end; give how many spans were rejected.
+
+        Raises ApiError, RightsError or BackendError if that cannot be done.
+        """
+        failure = await self._run(stop, BACKEND_PATIENCE_S, ends_by_itself=True)
+        if failure is not None:
+            raise failure
+        outbox, sender = self.controller.outbox, self.controller.sender
+        if not outbox.is_empty:
+            why = sender.trouble.why if sender.trouble is not None else f"{self._backend_name} has not answered"
+            raise BackendError(f"Not everything that is due was delivered within {BACKEND_PATIENCE_S:g} s: {why}.")
+        return outbox.books.rejected
+
+    async def _run(self, stop: Stop, grace_s: float, *, ends_by_itself: bool = False) -> TracerError | None:
+        failure = None
+        async with self._to_backend, self._to_cluster, asyncio.TaskGroup() as tasks:
+            namespaces = ", ".join(self._settings.config.watch.namespaces) or "all namespaces"
+            sentence = f"tracer {__version__} watches {namespaces} at {self._account.url} and sends to {self._backend_name}."
+            self._report(Event(What.STARTED, sentence))
+            sending = tasks.create_task(self.controller.sender.run(), name="sender")
+            judging = tasks.create_task(self.controller.run(), name="controller")
+            watching = tasks.create_task(self._watch(), name="watches")
+            if ends_by_itself:
+                failure = await self._await_lists(stop)
+            else:
+                await self._say_when_synced(stop)
+                await stop.requested.wait()
+            deadline_s = self._clock.now_s() + grace_s
+            self._report(Event(What.STOPPING, "Stopping: what is due is sent first."))
+            await _end(watching)
+            await _end(judging)
+            await self.controller.step()
+            await self._flush(stop, deadline_s)
+            await _end(sending)
+        self._say_account()
+        return failure
+
+    async def _watch(self) -> None:
+        """Keep every watch going."""
+        if not self._settings.config.watch.namespaces:
+            schema = self._settings.spans.schema
+            cluster = await read_cluster(self._account, self._to_cluster, self._clock, schema, self._report)
+            if cluster is not None:
+                for scope in self.controller.scopes.values():
+                    scope.tell(Seen(cluster))
+        async with asyncio.TaskGroup() as tasks:
+            for scope in self.controller.scopes.values():
+                for one in scope.reflectors:
+                    tasks.create_task(one.run(), name=f"{one.feed.kind.plural} {one.feed.namespace} {one.feed.reason}")
+
+    async def _say_when_synced(self, stop: Stop) -> None:
+        while not self.is_synced and not stop.requested.is_set():
+            await self._clock.wait(stop.requested, _POLL_S)
+        if self.is_synced:
+            existing = sum(one.course.existing for scope in self.controller.scopes.values() for one in scope.reflectors)
+            self._report(Event(What.SYNCED, f"Everything was listed: {existing} objects.", {"objects": existing}))
+
+    async def _await_lists(self, stop: Stop) -> TracerError | None:
+        """Wait until everything was listed and what was just written has come to rest; say what keeps it from that."""
+        deadline_s = self._clock.now_s() + API_PATIENCE_S
+        while not self.is_synced and not stop.requested.is_set():
+            awaited = [one for scope in self.controller.scopes.values() for one in scope.awaited]
+            reasons = {one.reason: one.trouble for one in awaited if one.trouble}
+            for reason, of_type in _FINAL.items():
+                if reason in reasons:
+                    return of_type(f"{reasons[reason].rstrip('.')}.")
+            if self._clock.now_s() >= deadline_s:
+                why = self._trouble or f"{self._account.url} has not answered."
+                return ApiError(f"The cluster could not be listed within {API_PATIENCE_S:g} s: {why}")
+            await self._clock.wait(stop.requested, _POLL_S)
+        await self._clock.wait(stop.requested, AT_REST_NS / SECOND_NS + TICK_S + GATHER_S)
+        return None
+
+    async def _flush(self, stop: Stop, deadline_s: float) -> None:
+        """Send what is due, until all is answered for or there is no more time."""
+        self.controller.sender.hurry()
+        while not self.controller.outbox.is_empty and not stop.is_urgent.is_set() and self._clock.now_s() < deadline_s:
+            await self._clock.wait(stop.is_urgent, _POLL_S)
+
+    def _say_account(self) -> None:
+        books, lost = self.controller.outbox.books, self.controller.only_here
+        if lost:
+            self.controller.lost_spans[RESTART] += lost
+            sentence = f"{lost} spans of deleted objects are lost: only this process had them, and the backend did not take them."
+            self._report(Event(What.SPANS_LOST, sentence, {"reason": RESTART, "spans": lost}))
+        fields = {"acknowledged": books.delivered, "rejected": books.rejected, "waiting": self.controller.outbox.waiting}
+        self._report(Event(What.STOPPED, "Stopped; what was not acknowledged is sent after the next start.", fields))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

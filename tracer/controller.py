@@ -1,0 +1,194 @@
+"""The one writer: takes what the watches tell and what the backend acknowledges, and offers what is due.
+
+Keeps: nobody else touches a ledger, and nothing waits while one is touched; nothing is judged before everything was listed once,
+and while a watch that judgement rests on is broken its time stands still, so that no deadline passes over what was not seen; what
+waits for the backend is references, and what only we still have is bounded, each drop counted and told.
+Must not know: what an object means, how it is read, how it is sent.
+Source: operations 2.1, 2.6 to 2.8; decisions 0010, 0011.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from tracer.clock import Clock
+from tracer.delivery.ledger import Dropped, Due, Incomplete, Ledger
+from tracer.delivery.outbox import Outbox
+from tracer.delivery.outcome import Backend
+from tracer.delivery.policy import USUAL_PACE, Pace
+from tracer.delivery.readings import Loss
+from tracer.delivery.sender import Sender
+from tracer.events import Event, Report, What
+from tracer.kube.reflector import NECESSARY, Reflector
+from tracer.kube.wire import Told
+from tracer.tekton.names import Kind
+from tracer.tekton.observation import Gone, Observation, Seen, Synced, Vanished
+from tracer.telemetry.places import SpanSettings
+from tracer.telemetry.records import SpanRecord
+
+GATHER_S = 0.1  # what changes together arrives together: looked at once, and sent in one request
+TICK_S = 0.5  # how late a deadline may be noticed
+MEMORY_CAP = "memory_cap"
+"""Why spans of deleted objects are lost: only we had them, and there were too many."""
+
+
+class Scope:
+    """What is watched together, one namespace or all of them, and what is known of it.
+
+    Owners and what they own are always in one namespace, so scopes have nothing to do with each other.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Clock, news: asyncio.Event) -> None:
+        """Begin with nothing watched."""
+        self.ledger = ledger
+        self.reflectors: list[Reflector] = []
+        self.judged_ns: int | None = None
+        """Until when is judged, Unix nanoseconds; None before everything was listed once."""
+        self._clock = clock
+        self._news = news
+
+    @property
+    def awaited(self) -> list[Reflector]:
+        """The watches whose first lists must come before anything is judged."""
+        return [one for one in self.reflectors if one.is_awaited]
+
+    def tell(self, told: Told | Observation) -> None:
+        """Take in what a watch tells."""
+        if isinstance(told, Seen | Gone | Vanished | Synced):
+            self.ledger.observe(told, self._clock.unix_ns())
+            self._news.set()
+
+    def move_on(self) -> None:
+        """Let time pass, if everything that judgement rests on is seen."""
+        necessary = [one for one in self.reflectors if one.feed.kind in NECESSARY]
+        if self.judged_ns is None:
+            may_move = bool(self.reflectors) and not self.awaited
+        else:
+            may_move = all(one.is_current for one in necessary)
+        if may_move:
+            self.judged_ns = max(self.judged_ns or 0, self._clock.unix_ns())
+
+
+class Controller:
+    """Ledgers, an outbox and a sender, and the loop that moves things from one to the next."""
+
+    def __init__(
+        self,
+        namespaces: Iterable[str],
+        settings: SpanSettings,
+        backend: Backend,
+        clock: Clock,
+        pace: Pace = USUAL_PACE,
+        report: Report = lambda _: None,
+        show: Callable[[list[SpanRecord]], None] = lambda _: None,
+        measure_try: Callable[[float], None] = lambda _: None,
+        measure_lag: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """Prepare for some namespaces, or for all of them if none is named.
+
+        `show` is given what the backend has taken; `measure_try` is told how many seconds each request took, `measure_lag` how
+        many passed from when something was due to its acknowledgement.
+        """
+        self._news = asyncio.Event()
+        self.scopes = {one: Scope(Ledger(settings), clock, self._news) for one in list(namespaces) or [""]}
+        self.outbox = Outbox(self._spans_of, backend.encode)
+        self.sender = Sender(backend, self.outbox, self._acknowledge, clock, pace, report, measure_try)
+        self.lost_spans: Counter[str] = Counter()
+        """By reason."""
+        self._due_since_s: dict[str, float] = {}
+        """By UID, the oldest first."""
+        self._clock = clock
+        self._report = report
+        self._show = show
+        self._measure_lag = measure_lag
+
+    async def run(self) -> None:
+        """Offer what becomes due until cancelled."""
+        while True:
+            self._news.clear()
+            await self.step()
+            await self._clock.wait(self._news, TICK_S)
+            await self._clock.sleep(GATHER_S)
+
+    async def step(self) -> None:
+        """Offer everything that is due now."""
+        for scope in self.scopes.values():
+            scope.move_on()
+            if scope.judged_ns is None:
+                continue
+            while self.outbox.has_room and (dues := scope.ledger.due(scope.judged_ns)):
+                for due in dues:
+                    self._offer(due)
+                self.sender.wake()
+                await self._clock.sleep(0)  # a first list makes thousands due, and others have work too
+            for dropped in scope.ledger.shed(self.outbox.has_taken, scope.judged_ns):
+                self._lose(dropped)
+
+    def _lose(self, dropped: Dropped) -> None:
+        self.lost_spans[MEMORY_CAP] += dropped.spans
+        sentence = f"{dropped.spans} spans of a deleted {dropped.kind} are lost: there was no memory to keep them any longer."
+        fields = {"namespace": dropped.namespace, "name": dropped.name, "uid": dropped.uid, "kind": dropped.kind}
+        self._report(Event(What.SPANS_LOST, sentence, {"reason": MEMORY_CAP, "spans": dropped.spans, **fields}))
+
+    def _offer(self, due: Due) -> None:
+        self.outbox.offer(due)
+        self._due_since_s.setdefault(due.uid, self._clock.now_s())
+
+    def _spans_of(self, uid: str) -> list[SpanRecord]:
+        """Build what is due of an object; a few scopes are asked in turn, for only one knows it."""
+        for scope in self.scopes.values():
+            if scope.judged_ns is not None and (spans := scope.ledger.spans(uid, scope.judged_ns)):
+                return spans
+        self._due_since_s.pop(uid, None)
+        return []
+
+    def _acknowledge(self, uid: str, spans: list[SpanRecord]) -> None:
+        slots = [span.slot for span in spans]
+        for scope in self.scopes.values():
+            if scope.judged_ns is not None:
+                scope.ledger.acknowledge(uid, slots, scope.judged_ns)
+        since_s = self._due_since_s.pop(uid, None)
+        if since_s is not None:
+            self._measure_lag(self._clock.now_s() - since_s)
+        self._show(spans)
+
+    # ------------------------------------------------------------ how it is going
+
+    def oldest_due_age_s(self) -> float:
+        """Say for how long the oldest object has been waiting for its acknowledgement."""
+        since_s = next(iter(self._due_since_s.values()), None)
+        return self._clock.now_s() - since_s if since_s is not None else 0.0
+
+    @property
+    def only_here(self) -> int:
+        """How many spans are due of objects that exist no more: if they are not acknowledged before we end, they are lost."""
+        return sum(scope.ledger.only_here for scope in self.scopes.values())
+
+    @property
+    def losses(self) -> Counter[Loss]:
+        """What was left out on purpose."""
+        return sum((scope.ledger.losses for scope in self.scopes.values()), Counter())
+
+    @property
+    def incomplete(self) -> Counter[Incomplete]:
+        """How many runs were told that never ended."""
+        return sum((scope.ledger.incomplete for scope in self.scopes.values()), Counter())
+
+    @property
+    def ignored_contexts(self) -> Counter[str]:
+        """How many trace contexts were not taken, by reason."""
+        return sum((scope.ledger.ignored_contexts for scope in self.scopes.values()), Counter())
+
+    @property
+    def held_objects(self) -> Counter[tuple[Kind, str]]:
+        """Count the objects that are held, by kind and state, and those that are done and still exist."""
+        held = sum((scope.ledger.held() for scope in self.scopes.values()), Counter[tuple[Kind, str]]())
+        for scope in self.scopes.values():
+            for one in scope.reflectors:
+                kind = one.feed.kind
+                if kind in NECESSARY or kind is Kind.CUSTOM_RUN:
+                    held[kind, "done"] += one.course.existing
+        for kind in Kind:
+            if (kind, "done") in held:
+                held[kind, "done"] = max(0, held[kind, "done"] - held[kind, "watched"] - held[kind, "pending"])
+        return held

@@ -1,0 +1,116 @@
+"""The whole product on loopback: an API server that plays a recording, the real controller, a backend, and a clock moved by hand.
+
+Keeps: time passes only between what the recording tells, and only when the controller has taken in all that was told before; so
+the same recording always comes to the same spans, however fast it is played.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from tracer.app import App, Stop
+from tracer.clock import PlayedClock, breathe
+from tracer.demo.apiserver import ApiServer
+from tracer.demo.store import Json
+from tracer.events import Report
+from tracer.kube.reflector import Reflector
+from tracer.settings import Settings, load
+from tracer.tekton.decode import kind_of
+from tracer.tekton.names import Kind
+from tracer.telemetry.records import SpanRecord
+from tracer.transport import TransportSettings
+
+AFTER_ALL_S = 3600.0  # later than every deadline of what has ended
+_MOMENT_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """An account that the API server on loopback asks nothing of."""
+
+    url: str
+    transport: TransportSettings = field(default_factory=TransportSettings)
+
+    def headers(self, *, is_refused: bool) -> dict[str, str]:  # noqa: ARG002 - there is nothing to read again
+        """Say nothing."""
+        return {}
+
+
+class Stage:
+    """What plays together."""
+
+    def __init__(self, server: ApiServer, app: App, clock: PlayedClock) -> None:
+        """Take it; the app is running."""
+        self.server, self.app, self.clock = server, app, clock
+
+    @property
+    def reflectors(self) -> list[Reflector]:
+        """Every watch of the controller."""
+        return [one for scope in self.app.controller.scopes.values() for one in scope.reflectors]
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so; the recording's time passes only for watches that wait before they ask again."""
+        while not is_so():
+            if any(one.rests for one in self.reflectors):
+                await self.clock.move_on(_MOMENT_S)
+            await asyncio.sleep(0)
+
+    async def happen(self, content: Json, *, is_gone: bool) -> None:
+        """Let an object be written or deleted, and wait until the controller knows."""
+        self.server.put(content)
+        if is_gone:
+            self.server.delete(content)
+        await self.taken_in(content)
+
+    async def taken_in(self, content: Json) -> None:
+        """Wait until the controller knows of the last change, which was of this object."""
+        kind, reason = kind_of(content["kind"], content["apiVersion"]), content.get("reason", "")
+        namespace, version = content["metadata"].get("namespace", ""), self.server.store.version
+        for one in self.reflectors:
+            if one.feed.kind is kind and one.feed.namespace in {"", namespace} and one.feed.reason in {"", reason}:
+                if kind is Kind.EVENT and content["involvedObject"]["kind"] != Kind.POD:
+                    continue
+                await self.until(partial(_knows, one, version))
+        await breathe()
+
+    async def end(self) -> None:
+        """Let all deadlines pass and everything be listed once more, so that all is told that can be told."""
+        await self.clock.leap(AFTER_ALL_S)
+        lists = {id(one): one.lists for one in self.reflectors}
+        for kind in {one.feed.kind for one in self.reflectors}:
+            self.server.send_error(kind, 410)
+        await self.until(lambda: all(one.lists > lists[id(one)] and one.is_current for one in self.reflectors))
+        await self.clock.leap(AFTER_ALL_S)
+        await self.until(lambda: self.app.controller.outbox.is_empty)
+
+
+def _knows(reflector: Reflector, version: int) -> bool:
+    said = reflector.course.version
+    return said.isdigit() and int(said) >= version
+
+
+@asynccontextmanager
+async def stage(
+    began_ns: int,
+    endpoint: str,
+    server: ApiServer,
+    report: Report = lambda _: None,
+    show: Callable[[list[SpanRecord]], None] = lambda _: None,
+    settings: Settings | None = None,
+) -> AsyncIterator[Stage]:
+    """Open the stage at a moment, in Unix nanoseconds; at its end the controller is stopped as by SIGTERM."""
+    clock = PlayedClock(began_ns)
+    configured = settings or load({"otlp.endpoint": endpoint}, {})
+    app, stop = App(configured, Nobody(server.url), clock, report, show), Stop()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(app.run(stop), name="app")
+        one = Stage(server, app, clock)
+        await one.until(lambda: all(each.is_current for each in one.reflectors))
+        await one.clock.move_on(1.0)
+        yield one
+        stop.ask()
+        while not running.done():
+            await clock.move_on(_MOMENT_S)
+            await asyncio.sleep(0)

@@ -9,14 +9,14 @@ Source: design 4, operations 8; OpenTelemetry's environment variables for OTLP e
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, get_origin
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from tracer.config import ENVIRONMENT_PREFIX, KEYS, OTLP_VARIABLE, TRACES_PATH, TRACES_VARIABLE, Config, Key
+from tracer.config import ENVIRONMENT_PREFIX, KEYS, OTLP_VARIABLE, TRACES_PATH, TRACES_VARIABLE, Config, Key, Otlp
 from tracer.delivery.policy import LONGEST_TRY_TIMEOUT_S, TRY_TIMEOUT_S
 from tracer.documents import yaml_documents
 from tracer.errors import InputError
@@ -91,6 +91,11 @@ class Settings:
             headers=self.headers,
             proxy=self.proxy,
         )
+
+    def sending_to(self, endpoint: str) -> "Settings":
+        """Give the same, but for where it is sent: an endpoint without proxy, certificates or headers."""
+        config = msgspec.structs.replace(self.config, otlp=Otlp(endpoint=endpoint))
+        return replace(self, config=config, headers=(), proxy="")
 
     def lines(self) -> Iterator[tuple[str, str, str]]:
         """Give name, value and source of every setting, for people; no secret is in them. Pairs stand on lines of their own."""

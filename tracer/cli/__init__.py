@@ -18,6 +18,7 @@ from tracer.cli.demo import demo
 from tracer.cli.explain import explain
 from tracer.cli.printing import ended
 from tracer.cli.replay import replay
+from tracer.cli.run import run
 from tracer.errors import TracerError
 from tracer.explain.terminal.glyphs import printable
 from tracer.telemetry import otlp
@@ -45,7 +46,7 @@ def version() -> None:
         click.echo(f"  {library} {metadata.version(library)}")
 
 
-for command in (replay, explain, demo, check):
+for command in (run, replay, explain, demo, check):
     cli.add_command(command)
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
+from tracer.cli.options import RENDERING, SENDING, read_settings, settings_options
 from tracer.cli.printing import console
 from tracer.demo.player import packaged_recordings, play
 from tracer.errors import InputError
 from tracer.kube.recording import find_recording
+
+_DEFAULT = "failing-step"
 
 
 @click.command()
@@ -17,20 +20,24 @@ from tracer.kube.recording import find_recording
 @click.option(
     "--speed", type=click.FloatRange(min=0.1), default=4.0, show_default=True, help="How many times faster than it was."
 )
-def demo(recording: str | None, speed: float) -> None:
-    """Play a real recording: steps appear as they end, then the waterfall.
+@settings_options(*SENDING, *RENDERING)
+def demo(recording: str | None, speed: float, config_file: str | None, **given: str | None) -> None:
+    """Play a real recording through the whole product: steps appear as the backend has them, then the waterfall.
 
-    RECORDING is one of the packaged ones, or a path. The packaged ones: cancel, failing-step, retries, success, task-timeout.
+    An API server on loopback tells what a real one told, the controller watches it, and sends to a receiver of its own; with
+    --otlp-endpoint to yours. RECORDING is one of the packaged ones, or a path with watch events. The packaged ones: cancel,
+    failing-step, retries, success, task-timeout.
     """
     if not math.isfinite(speed):
         raise InputError(f"--speed {speed} is no speed; give a number such as 4.")
-    play(console(), _path(recording), speed)
+    is_sent = given.get("otlp_endpoint") is not None
+    play(console(), _path(recording), speed, read_settings(config_file, given, sends=is_sent), is_sent=is_sent)
 
 
 def _path(recording: str | None) -> Path:
     packaged = packaged_recordings()
     if recording is None:
-        return packaged["failing-step"]
+        return packaged[_DEFAULT]
     if recording in packaged:
         return packaged[recording]
     if "/" in recording or Path(recording).exists():

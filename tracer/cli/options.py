@@ -30,6 +30,15 @@ def settings_options(*prefixes: str) -> Callable[[Callable[..., Any]], Callable[
     return decorate
 
 
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--kubeconfig` and `--context`; they arrive as `kubeconfig` and `kube_context`."""
+    command = click.option("--context", "kube_context", metavar="NAME", help="The kubeconfig's context, if not the current one.")(
+        command
+    )
+    about = "How to reach the cluster.  [KUBECONFIG; default: the Pod's own account, or ~/.kube/config]"
+    return click.option("--kubeconfig", metavar="FILE", help=about)(command)
+
+
 def read_settings(config_file: str | None, given: Mapping[str, str | None], *, sends: bool = True) -> Settings:
     """Put the settings together from what `settings_options` gave a command. Raises InputError if they cannot be used."""
     flags = {key.name: value for key in KEYS.values() if (value := given.get(_parameter(key))) is not None}

@@ -5,18 +5,20 @@ the same recording always comes to the same spans, however fast it is played.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 from tracer.app import App, Stop
 from tracer.clock import PlayedClock, breathe
+from tracer.delivery.ledger import Unended
 from tracer.demo.apiserver import ApiServer
 from tracer.demo.store import Json
+from tracer.errors import TracerError
 from tracer.events import Report
 from tracer.kube.reflector import Reflector
-from tracer.settings import Settings, load
+from tracer.settings import Settings
 from tracer.tekton.decode import kind_of
 from tracer.tekton.names import Kind
 from tracer.telemetry.records import SpanRecord
@@ -83,7 +85,16 @@ class Stage:
             self.server.send_error(kind, 410)
         await self.until(lambda: all(one.lists > lists[id(one)] and one.is_current for one in self.reflectors))
         await self.clock.leap(AFTER_ALL_S)
+        await self.app.controller.step()
+
+    async def delivered(self) -> None:
+        """Wait until the backend has all that is due."""
         await self.until(lambda: self.app.controller.outbox.is_empty)
+
+    def unfinished(self) -> Iterator[Unended]:
+        """Give the runs that have not been told to their end."""
+        for scope in self.app.controller.scopes.values():
+            yield from scope.ledger.unfinished()
 
 
 def _knows(reflector: Reflector, version: int) -> bool:
@@ -94,23 +105,28 @@ def _knows(reflector: Reflector, version: int) -> bool:
 @asynccontextmanager
 async def stage(
     began_ns: int,
-    endpoint: str,
     server: ApiServer,
+    settings: Settings,
     report: Report = lambda _: None,
     show: Callable[[list[SpanRecord]], None] = lambda _: None,
-    settings: Settings | None = None,
 ) -> AsyncIterator[Stage]:
     """Open the stage at a moment, in Unix nanoseconds; at its end the controller is stopped as by SIGTERM."""
     clock = PlayedClock(began_ns)
-    configured = settings or load({"otlp.endpoint": endpoint}, {})
-    app, stop = App(configured, Nobody(server.url), clock, report, show), Stop()
+    app, stop = App(settings, Nobody(server.url), clock, report, show), Stop()
+    failure = None
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(app.run(stop), name="app")
         one = Stage(server, app, clock)
-        await one.until(lambda: all(each.is_current for each in one.reflectors))
-        await one.clock.move_on(1.0)
-        yield one
+        try:
+            await one.until(lambda: all(each.is_current for each in one.reflectors))
+            await one.clock.move_on(1.0)
+            yield one
+        except TracerError as error:  # the group would wrap what is no fault of a task
+            failure = error
+            stop.ask()
         stop.ask()
         while not running.done():
             await clock.move_on(_MOMENT_S)
             await asyncio.sleep(0)
+    if failure is not None:
+        raise failure

@@ -1,0 +1,63 @@
+"""The command that is the product: watch a cluster, tell its runs."""
+
+import asyncio
+import os
+import signal
+
+import click
+
+from tracer.app import App, Stop
+from tracer.cli.options import EVERYTHING, cluster_options, read_settings, settings_options
+from tracer.cli.printing import Count, all_rows_option, output_option, printer_of
+from tracer.cli.replay import EXIT_FOUND
+from tracer.clock import Clock
+from tracer.kube.credentials import find_api
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="List, send what is due, and end; for a CronJob.")
+@click.option("--dry-run", is_flag=True, help="Print the runs as they end, and send nothing.")
+@output_option
+@all_rows_option
+@cluster_options
+@settings_options(*EVERYTHING)
+@click.pass_context
+def run(
+    context: click.Context,
+    /,
+    output: str | None,
+    kubeconfig: str | None,
+    kube_context: str | None,
+    *,
+    once: bool,
+    dry_run: bool,
+    show_all: bool,
+    config_file: str | None,
+    **given: str | None,
+) -> None:
+    """Watch a cluster and send every run's trace to the backend: the controller.
+
+    In a Pod it uses the Pod's own account, elsewhere a kubeconfig. It needs to list and watch pipelineruns, taskruns, customruns,
+    pods and events, and writes nothing. What is not there yet is waited for: the API server, Tekton, a right, the backend.
+    SIGTERM ends it within 25 s, with what is due delivered first; a second one at once.
+    """
+    settings = read_settings(config_file, given, sends=not dry_run)
+    account = find_api(os.environ, kubeconfig or "", kube_context or "")  # noqa: TID251 - what names a cluster, as kubectl has it
+    count = Count(printer_of(output or ("text" if dry_run else None), show_all=show_all), must_print=dry_run)
+    app = App(settings, account, Clock(), print, count.add, is_dry=dry_run)
+    rejected = asyncio.run(_run(app, is_once=once))
+    count.close()
+    if once:
+        click.echo(f"{count}{'; nothing was sent' if dry_run else ''}.", err=True)
+        if rejected:
+            context.exit(EXIT_FOUND)
+
+
+async def _run(app: App, *, is_once: bool) -> int:
+    stop, loop = Stop(), asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stop.ask)
+    if is_once:
+        return await app.run_once(stop)
+    await app.run(stop)
+    return 0

@@ -218,6 +218,7 @@ class Transport:
         headers = read_headers(self._settings)
         has_files = any((self._settings.ca_file, self._settings.cert_file, self._settings.key_file))
         session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # each watch holds one, for as long as it lasts
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,

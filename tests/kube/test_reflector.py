@@ -9,9 +9,10 @@ from tests.kit import SCHEMA, Json, ManualClock, meta, task_run
 from tracer.demo.apiserver import ApiServer
 from tracer.demo.faults import Break, Refuse, Say
 from tracer.demo.protocol import Verb
+from tracer.events import Event, What
 from tracer.kube import reflector
 from tracer.kube.reflector import Reflector
-from tracer.kube.wire import Course, Expired, Feed, Told
+from tracer.kube.wire import MOST_LINE_BYTES, Course, Expired, Feed, Told
 from tracer.tekton.decode import Malformed
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Seen, Synced, Vanished
@@ -49,7 +50,10 @@ class Watched:
         self._news = asyncio.Event()
         self.world: dict[str, str] = {}
         """What exists, by UID: a label that changes with each version."""
-        self.reflector = Reflector(Course(Feed(KIND), SCHEMA), self.account, transport, clock, asyncio.Lock(), self.take)
+        self.reported: list[Event] = []
+        self.reflector = Reflector(
+            Course(Feed(KIND), SCHEMA), self.account, transport, clock, asyncio.Lock(), self.take, self.reported.append
+        )
 
     def take(self, told: Told) -> None:
         """Take what is told."""
@@ -231,6 +235,36 @@ def test_one_bad_object_costs_itself_alone() -> None:
     one = watch(story)
     assert sum(isinstance(told, Malformed) for told in one.told) == 1
     assert one.lists == 1
+
+
+def test_what_is_skipped_is_counted_and_said() -> None:
+    """What cannot be read, or is larger than any object: by its kind, where and why, without a value of it."""
+
+    async def story(one: Watched) -> None:
+        one.server.put({**run("bad", "1"), "status": "a secret"})
+        one.server.send(KIND, b'{"type":"MODIFIED","object":"%s"}\n' % (b"s" * MOST_LINE_BYTES))
+        one.server.put(run("b", "1"))
+        await one.sees(a="1", b="1")
+
+    one = watch(story)
+    assert one.reflector.skipped == {"malformed": 1, "too_large": 1}
+    assert [(event.what, event.message) for event in one.reported] == [
+        (What.OBJECT_SKIPPED, "A TaskRun cannot be read at $.status: Expected `object`, got `str`."),
+        (What.OBJECT_SKIPPED, "A TaskRun is larger than 4 MiB, and was not read."),
+    ]
+
+
+def test_what_is_no_object_is_not_skipped() -> None:
+    """A line that is no event fails the watch, which is counted there."""
+
+    async def story(one: Watched) -> None:
+        one.server.send(KIND, b"<html>\n")
+        one.server.put(run("b", "1"))
+        await one.sees(a="1", b="1")
+
+    one = watch(story)
+    assert (one.reflector.skipped, one.reflector.errors["decode"]) == ({}, 1)
+    assert one.reflector.last_read_unix_s * 1e9 <= one.clock.unix_ns()
 
 
 def test_a_page_that_is_no_list_is_asked_for_again() -> None:

@@ -18,7 +18,7 @@ from tracer.backoff import watch_jitter_s
 from tracer.clock import Clock
 from tracer.errors import InputError
 from tracer.events import Event, Report, What
-from tracer.kube.wire import Course, Expired, Failed, Feed, Lines, Request, Told, TooLong, Verb, feeds
+from tracer.kube.wire import MOST_LINE_BYTES, Course, Expired, Failed, Feed, Lines, Request, Told, TooLong, Verb, feeds
 from tracer.tekton.decode import Malformed, Schema
 from tracer.tekton.names import RUN_KINDS, Kind
 from tracer.tekton.observation import Synced
@@ -73,9 +73,13 @@ class Reflector:
         """By such words."""
         self.lists = 0
         """How many lists were begun."""
+        self.skipped: Counter[str] = Counter()
+        """Readings of objects that were not understood, by why: malformed, too_large."""
         self.read_bytes = 0
         self.last_read_s = clock.now_s()
         """When something was read, of whatever type."""
+        self.last_read_unix_s = clock.unix_ns() / 1e9
+        """When bytes came, by the time of day; at first when it was made."""
         self._api = api
         self._transport = transport
         self._clock = clock
@@ -150,6 +154,7 @@ class Reflector:
                             self._answered()
                         continue
                 self.read_bytes += len(one)
+                self.last_read_unix_s = self._clock.unix_ns() / 1e9
                 has_read = True
                 if request.verb is Verb.LIST:
                     body += one
@@ -191,10 +196,19 @@ class Reflector:
         return None
 
     def _pass_on(self, told: Told) -> None:
-        if isinstance(told, Synced):
-            self._answered()
-            self._lost_s = self._clock.now_s()  # a list says how it is now: nothing is to be caught up with
+        match told:
+            case Synced():
+                self._answered()
+                self._lost_s = self._clock.now_s()  # a list says how it is now: nothing is to be caught up with
+            case Malformed(kind, path, why) if kind == self.feed.kind:
+                self._skip("malformed", f"A {kind} cannot be read at {path}: {why.rstrip('.')}.")
+            case TooLong():
+                self._skip("too_large", f"A {self.feed.kind} is larger than {MOST_LINE_BYTES >> 20} MiB, and was not read.")
         self._tell(told)
+
+    def _skip(self, reason: str, message: str) -> None:
+        self.skipped[reason] += 1
+        self._report(Event(What.OBJECT_SKIPPED, message, {**self._fields(), "reason": reason}))
 
     def _refused(self, answer: Answer) -> float | None:
         """Take an HTTP error in."""

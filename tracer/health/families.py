@@ -1,0 +1,144 @@
+"""Which metrics are there? Every one of them, with its type, its labels and what it counts.
+
+Keeps: a name here is a promise to dashboards and alerts; label values come from bounded sets, and no run's name is among them; a
+counter is there from the beginning, at zero, with each label value that is known beforehand.
+Must not know: where the numbers come from, and how they are written.
+Source: operations 9.2, 9.3.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tracer.kube.wire import feeds
+
+
+class Type(StrEnum):
+    """What sort of metric it is."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label, with the values that it is known to take."""
+
+    name: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric."""
+
+    name: str
+    type: Type
+    labels: tuple[Label, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+    """Of a histogram: the upper bounds, without infinity."""
+
+
+WATCHED_KINDS = tuple(dict.fromkeys(str(feed.kind) for feed in feeds("")))
+WATCH_REASONS = (
+    "unreachable", "lost", "slow", "unusable", "credentials", "unauthorized", "forbidden", "not_served", "throttled", "http_5xx",
+    "http_other", "idle", "empty", "gone", "decode", "too_large",
+)  # fmt: skip
+_KIND = Label("kind", WATCHED_KINDS)
+
+
+def _counter(name: str, help_text: str, *labels: Label) -> Family:
+    return Family(name, Type.COUNTER, labels, help_text)
+
+
+def _gauge(name: str, help_text: str, *labels: Label) -> Family:
+    return Family(name, Type.GAUGE, labels, help_text)
+
+
+def _histogram(name: str, help_text: str, *buckets: float) -> Family:
+    return Family(name, Type.HISTOGRAM, (), help_text, buckets)
+
+
+SPANS_ACKNOWLEDGED = _counter("tracer_spans_acknowledged_total", "Spans that the backend acknowledged.")
+SPANS_SENT = _counter("tracer_spans_sent_total", "Spans in requests that were sent, repeats too.")
+SPANS_LOST = _counter(
+    "tracer_spans_lost_total",
+    "Spans that were due and will never be sent.",
+    Label("reason", ("memory_cap", "restart")),
+)
+SPANS_REJECTED = _counter("tracer_spans_rejected_total", "Spans that the backend rejected for good.")
+EDGE_FACTS_DROPPED = _counter(
+    "tracer_edge_facts_dropped_total",
+    "Events that came for Pods that are not there, or no longer.",
+    Label("reason", ("late_event",)),
+)
+REQUESTS = _counter(
+    "tracer_requests_total",
+    "Requests to the backend that came to an end, by what came of them.",
+    Label("outcome", ("acknowledged", "partly", "retried", "refused", "rejected")),
+)
+REQUEST_DURATION = _histogram(
+    "tracer_request_duration_seconds",
+    "How long one try to send a request took.",
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60),
+)
+DELIVERY_LAG = _histogram(
+    "tracer_delivery_lag_seconds",
+    "How long it took from when a span was due until it was acknowledged.",
+    *(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+)
+OUTBOX_RUNS = _gauge(
+    "tracer_outbox_runs",
+    "Runs and tasks with spans that are due: those that wait, and those in requests.",
+    Label("state", ("pending", "in_flight")),
+)
+OUTBOX_OLDEST_AGE = _gauge("tracer_outbox_oldest_age_seconds", "For how long the oldest of what is due has been due.")
+RUNS_INCOMPLETE = _counter(
+    "tracer_runs_incomplete_total",
+    "Runs that were told without their end, as nobody saw it.",
+    Label("reason", ("deleted_running", "gap")),
+)
+LATE_CHANGES = _counter("tracer_late_changes_total", "Changes of what was already told to its end, which are not sent.")
+RUNS_NOT_SAMPLED = _counter(
+    "tracer_runs_not_sampled_total", "Spans left out because whoever started their run asked for no trace."
+)
+LAST_ACKNOWLEDGED = _gauge(
+    "tracer_last_acknowledged_timestamp_seconds", "When the backend acknowledged something last; absent before it ever did."
+)
+
+WATCH_EVENTS = _counter(
+    "tracer_watch_events_total",
+    "Watch events read.",
+    _KIND,
+    Label("type", ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR", "other")),
+)
+WATCH_BYTES = _counter("tracer_watch_bytes_total", "Bytes read of lists and watches.", _KIND)
+WATCH_LAST_EVENT = _gauge(
+    "tracer_watch_last_event_timestamp_seconds",
+    "When something was read last, of whatever type, on the watch that was silent for the longest time.",
+    _KIND,
+)
+WATCH_ERRORS = _counter("tracer_watch_errors_total", "How often a list or a watch failed.", _KIND, Label("reason", WATCH_REASONS))
+RELISTS = _counter("tracer_relists_total", "Full lists begun after the first one.", _KIND)
+OBJECTS = _gauge("tracer_objects", "Objects held in memory.", Label("kind"), Label("state", ("watched", "pending", "done")))
+OBJECTS_SKIPPED = _counter(
+    "tracer_objects_skipped_total",
+    "Readings of objects that cannot be read, or are too large.",
+    _KIND,
+    Label("reason", ("malformed", "too_large")),
+)
+LOOP_STALL = _histogram(
+    "tracer_loop_stall_seconds",
+    "How late the heartbeat was, which comes once a second.",
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+TRACE_CONTEXT_IGNORED = _counter(
+    "tracer_trace_context_ignored_total",
+    "Trace contexts given with a run that could not be used.",
+    Label("reason", ("malformed", "oversize", "late")),
+)
+BUILD_INFO = _gauge("tracer_build_info", "Always 1; the label says which version this is.", Label("version"))
+
+FAMILIES = tuple(one for one in list(globals().values()) if isinstance(one, Family))
+"""All of them, in this order."""

@@ -1,0 +1,155 @@
+"""What do the components' own counts say now? Read when somebody asks, so that nobody who counts knows of metrics.
+
+Must not know: how metrics are written.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from tracer.delivery.outbox import Books
+from tracer.delivery.readings import Loss
+from tracer.health import families
+from tracer.health.families import Family
+from tracer.kube.reflector import Reflector
+
+Values = Mapping[tuple[str, ...], float]
+"""By the values of a family's labels, in their order."""
+Readings = Mapping[Family, Values]
+
+_HTTP_ERROR = re.compile("http_(5..)?.*")
+
+
+class SenderCounts(Protocol):
+    """What a sender counts."""
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """Requests that ended, by outcome."""
+
+    @property
+    def sent_spans(self) -> int:
+        """Spans in requests, repeats too."""
+
+    @property
+    def last_acknowledged_unix_s(self) -> float | None:
+        """When something was acknowledged last."""
+
+
+class OutboxCounts(Protocol):
+    """What an outbox counts."""
+
+    @property
+    def books(self) -> Books:
+        """What became of the spans."""
+
+    @property
+    def waiting(self) -> int:
+        """How many objects wait for their turn."""
+
+    @property
+    def under_way(self) -> int:
+        """How many objects are in requests."""
+
+
+class ControllerCounts(Protocol):
+    """What a controller counts."""
+
+    @property
+    def sender(self) -> SenderCounts:
+        """The one who sends."""
+
+    @property
+    def outbox(self) -> OutboxCounts:
+        """What is to be sent."""
+
+    @property
+    def losses(self) -> Mapping[Loss, int]:
+        """What is left out on purpose."""
+
+    @property
+    def lost_spans(self) -> Mapping[str, int]:
+        """Spans that were due and will never be sent, by reason."""
+
+    @property
+    def incomplete(self) -> Mapping[str, int]:
+        """Runs that were told without their end, by reason."""
+
+    @property
+    def held_objects(self) -> Mapping[tuple[str, str], int]:
+        """Objects in memory, by kind and state."""
+
+    @property
+    def ignored_contexts(self) -> Mapping[str, int]:
+        """Trace contexts that could not be used, by reason."""
+
+    def oldest_due_age_s(self) -> float:
+        """Say for how long the oldest of what is due has been due."""
+
+
+def read_delivery(controller: ControllerCounts) -> Readings:
+    """Read what a controller counts."""
+    sender, outbox, losses = controller.sender, controller.outbox, controller.losses
+    last_s = sender.last_acknowledged_unix_s
+    return {
+        families.SPANS_ACKNOWLEDGED: {(): outbox.books.delivered},
+        families.SPANS_SENT: {(): sender.sent_spans},
+        families.SPANS_LOST: _labelled(controller.lost_spans),
+        families.SPANS_REJECTED: {(): outbox.books.rejected},
+        families.EDGE_FACTS_DROPPED: {("late_event",): losses.get(Loss.LATE_EVENT, 0)},
+        families.REQUESTS: _labelled(sender.requests),
+        families.OUTBOX_RUNS: {("pending",): outbox.waiting, ("in_flight",): outbox.under_way},
+        families.OUTBOX_OLDEST_AGE: {(): controller.oldest_due_age_s()},
+        families.RUNS_INCOMPLETE: _labelled(controller.incomplete),
+        families.LATE_CHANGES: {(): losses.get(Loss.LATE_READING, 0)},
+        families.RUNS_NOT_SAMPLED: {(): losses.get(Loss.UNSAMPLED, 0)},
+        families.LAST_ACKNOWLEDGED: {} if last_s is None else {(): last_s},
+        families.OBJECTS: {(kind, state): count for (kind, state), count in controller.held_objects.items()},
+        families.TRACE_CONTEXT_IGNORED: _labelled(controller.ignored_contexts),
+    }
+
+
+def read_watches(reflectors: Iterable[Reflector]) -> Readings:
+    """Read what reflectors count, those of a kind together."""
+    counts = {
+        family: Counter[tuple[str, ...]]()
+        for family in (
+            families.WATCH_EVENTS, families.WATCH_BYTES, families.WATCH_ERRORS, families.RELISTS, families.OBJECTS_SKIPPED,
+        )
+    }  # fmt: skip
+    last_s: dict[tuple[str, ...], float] = {}
+    for one in reflectors:
+        kind = (one.feed.kind,)
+        for of_type, count in one.course.events.items():
+            counts[families.WATCH_EVENTS][*kind, of_type] += count
+        for reason, count in one.errors.items():
+            counts[families.WATCH_ERRORS][*kind, _bounded(reason)] += count
+        for reason, count in one.skipped.items():
+            counts[families.OBJECTS_SKIPPED][*kind, reason] += count
+        counts[families.WATCH_BYTES][kind] += one.read_bytes
+        counts[families.RELISTS][kind] += max(0, one.lists - 1)
+        if one.course.is_synced or one.is_awaited:  # what this cluster does not serve, and nobody needs, is not stale
+            last_s[kind] = min(last_s.get(kind, one.last_read_unix_s), one.last_read_unix_s)
+    return {**counts, families.WATCH_LAST_EVENT: last_s}
+
+
+def awaited(reflectors: Iterable[Reflector]) -> dict[str, str]:
+    """Name what is still to be listed before anything is judged, with what keeps it from being so; empty if nothing does."""
+    return {_name(one): one.trouble for one in reflectors if one.is_awaited}
+
+
+def _name(reflector: Reflector) -> str:
+    feed = reflector.feed
+    which, where = f" ({feed.reason})" if feed.reason else "", f" in namespace {feed.namespace}" if feed.namespace else ""
+    return f"{feed.kind.plural}{which}{where}"
+
+
+def _labelled(counts: Mapping[str, int]) -> Values:
+    return {(label,): count for label, count in counts.items()}
+
+
+def _bounded(reason: str) -> str:
+    """Put HTTP errors together, as a server can send any number."""
+    found = _HTTP_ERROR.fullmatch(reason)
+    return reason if found is None else "http_5xx" if found[1] else "http_other"

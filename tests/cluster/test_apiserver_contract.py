@@ -22,6 +22,11 @@ class Real(Api):
     """kube-apiserver, asked as cluster-admin."""
 
     cluster: Cluster
+    nobody: aiohttp.ClientSession
+
+    def without(self, kind: Kind, verb: str) -> aiohttp.ClientSession:  # noqa: ARG002 - he may do nothing
+        """Give a user to whom nothing was granted."""
+        return self.nobody
 
     async def put(self, content: Json) -> None:
         """Create it, or merge it into what is there."""
@@ -70,13 +75,15 @@ async def real(cluster: Cluster) -> AsyncIterator[Real]:
     namespace = f"contract-{next(_NUMBERS)}"
     await asyncio.to_thread(_make_namespace, place, namespace)
     wrong = {"Authorization": "Bearer wrong"}
+    nobody = {"Impersonate-User": "nobody", "Impersonate-Group": "system:authenticated"}
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=admin)) as session,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls), headers=wrong) as stranger,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=admin), headers=nobody) as impersonated,
         asyncio.timeout(CLAIM_WITHIN_S),
     ):
         api = Real(url, session, stranger, namespace)
-        api.cluster = cluster
+        api.cluster, api.nobody = cluster, impersonated
         yield api
 
 

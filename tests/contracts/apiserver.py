@@ -16,6 +16,7 @@ Json = dict[str, Any]
 
 PATHS = {Kind.TASK_RUN: "/apis/tekton.dev/v1", Kind.POD: "/api/v1", Kind.EVENT: "/api/v1"}
 WATCH_LIST = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 CLAIM_WITHIN_S = 100  # a real server sends a bookmark each minute
 SILENCE_S = 0.3
 
@@ -42,6 +43,10 @@ class Api(ABC):
     @abstractmethod
     async def compact(self) -> None:
         """Forget the past."""
+
+    @abstractmethod
+    def without(self, kind: Kind, verb: str) -> aiohttp.ClientSession:
+        """Give one who is known, and may not do this with a kind."""
 
     def path(self, kind: Kind) -> str:
         """Name the objects of the namespace."""
@@ -401,6 +406,24 @@ async def a_stranger_is_turned_away(api: Api) -> None:
         assert failure(json.loads(await response.read())) == ("Unauthorized", "Unauthorized")
 
 
+async def everyone_may_ask_for_his_rights(api: Api) -> None:
+    """In a review, about anything; what one may not do is refused with 403, in these words."""
+    for kind, group in ((Kind.TASK_RUN, "tekton.dev"), (Kind.POD, "")):
+        wanted = {"group": group, "resource": kind.plural, "verb": "list", "namespace": api.namespace}
+        assert await is_allowed(api, api.session, wanted)
+        nobody = api.without(kind, "list")
+        assert not await is_allowed(api, nobody, wanted)
+        async with nobody.get(api.path(kind)) as response:
+            assert response.status == 403
+            reason, message = failure(json.loads(await response.read()))
+        assert reason == "Forbidden"
+        assert message.startswith(f'{kind.plural}{group and f".{group}"} is forbidden: User "')
+        where = f'in API group "{group}" in the namespace "{api.namespace}"'
+        assert message.endswith(f'" cannot list resource "{kind.plural}" {where}')
+    async with api.stranger.post(f"{api.url}{REVIEWS}", json={}) as response:
+        assert response.status == 401
+
+
 CLAIMS: tuple[Claim, ...] = (
     discovery_names_what_is_served,
     the_server_says_who_it_is,
@@ -420,6 +443,7 @@ CLAIMS: tuple[Claim, ...] = (
     bookmarks_come_to_those_who_ask,
     parameters_that_mean_nothing_are_refused,
     a_stranger_is_turned_away,
+    everyone_may_ask_for_his_rights,
 )
 
 
@@ -432,6 +456,18 @@ async def watch_list_is_refused(api: Api) -> None:
     async with api.watch(Kind.POD, allowWatchBookmarks="true") as events:
         await api.put(api.pod("b"))
         assert [(await events.next())[0] for _ in range(2)] == ["ADDED", "ADDED"]
+
+
+async def is_allowed(api: Api, client: aiohttp.ClientSession, attributes: Json) -> bool:
+    """Ask whether a client may do something."""
+    kind = {"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1"}
+    async with client.post(f"{api.url}{REVIEWS}", json=kind | {"spec": {"resourceAttributes": attributes}}) as response:
+        assert (response.status, response.content_type) == (201, "application/json")
+        said = json.loads(await response.read())
+    assert {key: said[key] for key in kind} == kind
+    assert said["spec"]["resourceAttributes"].items() >= {key: value for key, value in attributes.items() if value}.items()
+    assert isinstance(said["status"]["allowed"], bool)
+    return bool(said["status"]["allowed"])
 
 
 def names(listed: Json) -> list[str]:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.contracts.apiserver import CLAIM_WITHIN_S, CLAIMS, Api, Claim, Json, watch_list_is_refused
 from tracer.demo.apiserver import ApiServer
+from tracer.demo.protocol import Verb
+from tracer.tekton.names import Kind
 
 TOKEN = "right"  # noqa: S105 - of a server on loopback
 
@@ -29,6 +31,11 @@ class Demo(Api):
     async def compact(self) -> None:
         """Say it."""
         self.server.compact()
+
+    def without(self, kind: Kind, verb: str) -> aiohttp.ClientSession:
+        """Forbid it to everyone."""
+        self.server.forbid(kind, Verb(verb))
+        return self.session
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import json
 import math
 import ssl
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -61,6 +62,7 @@ class ApiServer:
         self.store = Store()
         self._bookmark_every_s, self._has_watch_list, self._tls = bookmark_every_s, has_watch_list, tls
         self._absent: set[Kind] = set()
+        self._forbidden: set[tuple[Kind, Verb, str | None]] = set()
         self._planned: list[Planned] = []
         self._watches: list[Watch] = []
         self._held: dict[Kind, int] = {}
@@ -72,6 +74,7 @@ class ApiServer:
         """Listen."""
         application = web.Application()
         application.router.add_get("/{path:.*}", self._answer)
+        application.router.add_post(protocol.REVIEWS, self._answer)
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
@@ -131,6 +134,10 @@ class ApiServer:
         """
         self._planned.append(Planned(fault, kind, verb, namespace, times))
 
+    def forbid(self, kind: Kind, verb: Verb, *, namespace: str | None = None) -> None:
+        """Take a right away, in a namespace (empty: in all of them at once) or everywhere: requests get 403, reviews say so."""
+        self._forbidden.add((kind, verb.right, namespace))
+
     def heal(self) -> None:
         """Forget the faults that are planned."""
         self._planned.clear()
@@ -183,7 +190,7 @@ class ApiServer:
     # ---------------------------------------------------------------- how it is answered
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        asked = protocol.read_request(request.path, request.query)
+        asked = protocol.read_request(request.path, request.query, is_post=request.method == "POST")
         self.asked.append(asked)
         self._notify()
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
@@ -197,6 +204,8 @@ class ApiServer:
                 await faults.stall()
             case Break.RESET:
                 return faults.reset(request)
+        if asked.verb is Verb.CREATE:
+            return self._review(await request.read())
         if asked.kind is None or asked.kind in self._absent or asked.verb is Verb.GET:
             return self._get(asked)
         status = protocol.invalid(asked, has_watch_list=self._has_watch_list)
@@ -218,6 +227,16 @@ class ApiServer:
         group_version = asked.path.removeprefix("/apis/")
         kinds = [kind for kind, served in API_VERSIONS.items() if served == group_version and kind not in self._absent]
         return _json(protocol.resources(group_version, kinds)) if kinds else web.Response(status=404, text="404 page not found\n")
+
+    def _review(self, body: bytes) -> web.Response:
+        """Say whether something is allowed, as all is that was not forbidden."""
+        wanted = protocol.read_review(body)
+        kind = protocol.kind_of_review(wanted)
+        is_forbidden = kind is not None and self._is_forbidden(kind, wanted["verb"], wanted.get("namespace", ""))
+        return _json(protocol.review(wanted, is_allowed=not is_forbidden), HTTPStatus.CREATED)
+
+    def _is_forbidden(self, kind: Kind, verb: str, namespace: str) -> bool:
+        return any((kind, verb) == row[:2] and row[2] in {None, namespace} for row in self._forbidden)
 
     async def _list(self, request: web.Request, asked: Asked, kind: Kind, fault: Fault | None) -> web.StreamResponse:
         answer = protocol.page(self.store, kind, asked)
@@ -307,12 +326,13 @@ class ApiServer:
         return [watch for watch in self._watches if kind in {None, watch.kind}]
 
     def _fault(self, asked: Asked) -> Fault | None:
-        """Find the fault that a request meets: the one that was planned first."""
+        """Find the fault that a request meets: the one that was planned first, or that it is forbidden."""
         planned = next((one for one in self._planned if one.meets(asked)), None)
-        if planned is None:
-            return None
-        planned.times_left -= 1
-        return planned.fault
+        if planned is not None:
+            planned.times_left -= 1
+            return planned.fault
+        is_forbidden = asked.kind is not None and self._is_forbidden(asked.kind, asked.verb.right, asked.namespace)
+        return Refuse(HTTPStatus.FORBIDDEN) if is_forbidden else None
 
     def _notify(self) -> None:
         """Let those who wait look again."""
@@ -335,8 +355,8 @@ def recorded(path: Path) -> Iterator[tuple[float, bool, Json]]:
                 yield event.at, event.type == "DELETED", content
 
 
-def _json(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type="application/json")
+def _json(body: bytes, status: int = HTTPStatus.OK) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
 def _refuse(status: Status) -> web.Response:

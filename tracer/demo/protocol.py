@@ -15,6 +15,7 @@ from enum import StrEnum
 from tracer.demo.store import API_VERSIONS, Change, Json, Store, Stored, head, to_json
 from tracer.tekton.names import CORE_VERSION, RUN_KINDS, Kind
 
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - the version of a continue token's encoding
 _LATEST = -1  # as a continue token's version: the rest as it is now
@@ -44,6 +45,13 @@ class Verb(StrEnum):
     WATCH = "watch"
     WATCH_LIST = "watchlist"
     """A watch that begins with what there is."""
+    CREATE = "create"
+    """Of a review, which is answered and not kept."""
+
+    @property
+    def right(self) -> "Verb":
+        """The one that must be granted for it."""
+        return Verb.WATCH if self is Verb.WATCH_LIST else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,10 @@ INCONSISTENT = (
 )
 _REFUSALS = {
     401: ("Unauthorized", "Unauthorized"),
-    403: ("Forbidden", '{plural} is forbidden: User "tracer" cannot {verb} resource "{plural}"'),
+    403: (
+        "Forbidden",
+        '{resource} is forbidden: User "tracer" cannot {verb} resource "{plural}" in API group "{group}" {scope}',
+    ),
     410: ("Expired", "too old resource version"),
     429: ("TooManyRequests", "storage is (re)initializing"),
     500: ("InternalError", "Internal error occurred: the storage cannot be read"),
@@ -114,9 +125,20 @@ _REFUSALS = {
 def refusal(code: int, asked: Asked, retry_after_s: int = 0) -> Status:
     """Refuse a request with a status code for no reason of its own."""
     reason, message = _REFUSALS[code]
-    plural = asked.kind.plural if asked.kind else ""
+    plural, group = (asked.kind.plural, _group(asked.kind)) if asked.kind else ("", "")
     wait = {"retryAfterSeconds": retry_after_s} if retry_after_s else {}
-    return Status(code, reason, message.format(plural=plural, verb=asked.verb), {"kind": plural} | wait)
+    words = {
+        "resource": f"{plural}.{group}".rstrip("."),
+        "plural": plural,
+        "group": group,
+        "verb": asked.verb.right,
+        "scope": f'in the namespace "{asked.namespace}"' if asked.namespace else "at the cluster scope",
+    }
+    return Status(code, reason, message.format(**words), {"kind": plural} | wait)
+
+
+def _group(kind: Kind) -> str:
+    return API_VERSIONS[kind].rpartition("/")[0]
 
 
 def not_found(kind: Kind, name: str) -> Status:
@@ -124,8 +146,10 @@ def not_found(kind: Kind, name: str) -> Status:
     return Status(404, "NotFound", f'{kind.plural} "{name}" not found', {"name": name, "kind": kind.plural})
 
 
-def read_request(path: str, params: Mapping[str, str]) -> Asked:
-    """Say what a GET of a path asks."""
+def read_request(path: str, params: Mapping[str, str], *, is_post: bool = False) -> Asked:
+    """Say what a GET of a path asks, or a POST, which only reviews are."""
+    if is_post:
+        return Asked(Verb.CREATE, None, "", path, params)
     found = _PATH.fullmatch(path)
     if found is None:
         return Asked(Verb.GET, None, "", path, params)
@@ -340,7 +364,25 @@ def _event(kind: str, content: bytes) -> bytes:
     return b'{"type":"%s","object":%s}\n' % (kind.encode(), content)
 
 
-# ---------------------------------------------------------------- discovery
+# ---------------------------------------------------------------- discovery, and rights
+
+
+def read_review(body: bytes) -> Json:
+    """Read what a SelfSubjectAccessReview asks for: its resourceAttributes."""
+    attributes: Json = json.loads(body)["spec"]["resourceAttributes"]
+    return attributes
+
+
+def kind_of_review(attributes: Json) -> Kind | None:
+    """Say which kind a review is about; None for one that is not served."""
+    wanted = attributes.get("group", ""), attributes["resource"]
+    return next((kind for kind in Kind if (_group(kind), kind.plural) == wanted), None)
+
+
+def review(attributes: Json, *, is_allowed: bool) -> bytes:
+    """Answer a SelfSubjectAccessReview."""
+    said: Json = {"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {}}
+    return to_json(said | {"spec": {"resourceAttributes": attributes}, "status": {"allowed": is_allowed}}) + b"\n"
 
 
 def resources(group_version: str, kinds: list[Kind]) -> bytes:

@@ -217,6 +217,7 @@ class Transport:
         files = _stamps(self._settings)  # before they are read: what changes in between is seen the next time
         headers = read_headers(self._settings)
         has_files = any((self._settings.ca_file, self._settings.cert_file, self._settings.key_file))
+        tls = tls_context(self._settings) if has_files else None
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # each watch holds one, for as long as it lasts
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -225,7 +226,7 @@ class Transport:
             read_bufsize=READ_BYTES,
             headers={"User-Agent": f"tekton-tracer/{__version__}", "Accept-Encoding": "identity"},
         )
-        return _Pool(session, headers, files, self._clock.now_s(), tls_context(self._settings) if has_files else None)
+        return _Pool(session, headers, files, self._clock.now_s(), tls)
 
 
 def tls_context(settings: TransportSettings) -> ssl.SSLContext:

@@ -80,6 +80,12 @@ class Settings:
         )
 
     @property
+    def endpoint_name(self) -> str:
+        """What sentences call the endpoint."""
+        way = f" (through the proxy {without_credentials(self.proxy)})" if self.proxy else ""
+        return f"{self.config.otlp.endpoint}{way}"
+
+    @property
     def transport(self) -> TransportSettings:
         """How the endpoint is reached."""
         otlp = self.config.otlp

@@ -19,7 +19,7 @@ from tracer.errors import BackendError, InputError, TracerError
 from tracer.explain.terminal.glyphs import printable
 from tracer.kube.recording import find_recording
 from tracer.replay import Delivery, Replay
-from tracer.transport import Transport, without_credentials
+from tracer.transport import Transport
 
 EXIT_FOUND = 6
 _SHOWN_REASONS = 5
@@ -81,8 +81,7 @@ def replay(
         return
     clock, otlp = Clock(), settings.config.otlp
     transport = Transport(settings.transport, clock)
-    name = f"{otlp.endpoint} (through the proxy {without_credentials(settings.proxy)})" if settings.proxy else otlp.endpoint
-    backend = OtlpHttp(transport, otlp.endpoint, name, is_compressed=otlp.compression == "gzip")
+    backend = OtlpHttp(transport, otlp.endpoint, settings.endpoint_name, is_compressed=otlp.compression == "gzip")
     delivery = Delivery(backend, clock, timeout_s, count.add, Pace(usual_timeout_s=settings.try_timeout_s))
     sending = Sending([path for path, _ in replays], delivery, is_shown=output is None)
     signal.signal(signal.SIGINT, _interrupt)
@@ -94,7 +93,7 @@ def replay(
         raise
     count.close()
     report([one for _, one in replays], count.without_pod)
-    if _conclude(delivery, [one for _, one in replays], count, f"within {timeout_s:g} s", name):
+    if _conclude(delivery, [one for _, one in replays], count, f"within {timeout_s:g} s", settings.endpoint_name):
         context.exit(EXIT_FOUND)
 
 

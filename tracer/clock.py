@@ -29,6 +29,10 @@ class Clock:
         """Draw a number by chance."""
         return random.uniform(low, high)  # noqa: S311 - no secret
 
+    def random_bytes(self, count: int) -> bytes:
+        """Draw bytes by chance."""
+        return random.randbytes(count)  # noqa: S311 - no secret
+
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)

@@ -20,7 +20,7 @@ class ApiError(TracerError):
 
 
 class RightsError(TracerError):
-    """The API server does not allow what is needed."""
+    """The account may not do what is needed."""
 
     exit_code = 4
 

@@ -298,6 +298,18 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return max(0.0, after.total_seconds())
 
 
+def clock_offset_s(headers: Mapping[str, str], sent_ns: int, received_ns: int) -> float | None:
+    """Say how far the other side's clock is ahead of ours, at least; None if it does not say.
+
+    It says whole seconds, of some moment between our question and its answer.
+    """
+    try:
+        said_ns = int(parsedate_to_datetime(headers.get("Date", "")).timestamp()) * 1_000_000_000
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return (max(0, said_ns - received_ns) + min(0, said_ns + 1_000_000_000 - sent_ns)) / 1e9
+
+
 def header_fault(name: str, value: str) -> str:
     """Say what is wrong with a header, without its value, which may be a secret; empty if it can be sent."""
     if not _HEADER_NAME.fullmatch(name):

@@ -15,6 +15,7 @@ import click
 from tracer import __version__
 from tracer.cli.check import check
 from tracer.cli.demo import demo
+from tracer.cli.doctor import doctor
 from tracer.cli.explain import explain
 from tracer.cli.printing import ended
 from tracer.cli.replay import replay
@@ -33,8 +34,8 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 def cli() -> None:
     """Tell the story of Tekton runs as OpenTelemetry traces: every step with the moment it truly began and ended, and how.
 
-    Exit codes: 0 done, 1 a bug, 2 a wrong flag, setting, input or unknown run, 5 the backend cannot be reached or refuses, 6 some
-    spans were rejected.
+    Exit codes: 0 done, 1 a bug, 2 a wrong flag, setting, input or unknown run, 3 the API server or Tekton's kinds are not there,
+    4 a right is missing, 5 the backend cannot be reached or refuses, 6 some spans were rejected.
     """
 
 
@@ -46,7 +47,7 @@ def version() -> None:
         click.echo(f"  {library} {metadata.version(library)}")
 
 
-for command in (run, replay, explain, demo, check):
+for command in (run, doctor, explain, replay, demo, check):
     cli.add_command(command)
 
 

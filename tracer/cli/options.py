@@ -9,6 +9,7 @@ import click
 
 from tracer.config import KEYS, Key
 from tracer.errors import InputError
+from tracer.kube.credentials import InCluster, Kubeconfig, find_api
 from tracer.settings import CONFIG_VARIABLE, Settings, load
 
 RENDERING = ("spans.", "service.", "cluster.")
@@ -31,12 +32,15 @@ def settings_options(*prefixes: str) -> Callable[[Callable[..., Any]], Callable[
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--kubeconfig` and `--context`; they arrive as `kubeconfig` and `kube_context`."""
-    command = click.option("--context", "kube_context", metavar="NAME", help="The kubeconfig's context, if not the current one.")(
-        command
-    )
-    about = "How to reach the cluster.  [KUBECONFIG; default: the Pod's own account, or ~/.kube/config]"
-    return click.option("--kubeconfig", metavar="FILE", help=about)(command)
+    """Give a command `--kubeconfig` and `--context`, for `find_cluster`."""
+    about = "The kubeconfig; without it KUBECONFIG, in a Pod the Pod's own account, else ~/.kube/config."
+    command = click.option("--context", metavar="NAME", default="", help="Its context; without it the current one.")(command)
+    return click.option("--kubeconfig", metavar="FILE", default="", help=about)(command)
+
+
+def find_cluster(kubeconfig: str, context: str) -> InCluster | Kubeconfig:
+    """Find the API server that `cluster_options` named. Raises as `find_api` does."""
+    return find_api(os.environ, kubeconfig, context)  # noqa: TID251 - as in read_settings
 
 
 def read_settings(config_file: str | None, given: Mapping[str, str | None], *, sends: bool = True) -> Settings:

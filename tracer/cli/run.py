@@ -1,17 +1,15 @@
 """The command that is the product: watch a cluster, tell its runs."""
 
 import asyncio
-import os
 import signal
 
 import click
 
 from tracer.app import App, Stop
-from tracer.cli.options import EVERYTHING, cluster_options, read_settings, settings_options
+from tracer.cli.options import EVERYTHING, cluster_options, find_cluster, read_settings, settings_options
 from tracer.cli.printing import Count, all_rows_option, output_option, printer_of
 from tracer.cli.replay import EXIT_FOUND
 from tracer.clock import Clock
-from tracer.kube.credentials import find_api
 
 
 @click.command()
@@ -21,13 +19,10 @@ from tracer.kube.credentials import find_api
 @all_rows_option
 @cluster_options
 @settings_options(*EVERYTHING)
-@click.pass_context
 def run(
-    context: click.Context,
-    /,
     output: str | None,
-    kubeconfig: str | None,
-    kube_context: str | None,
+    kubeconfig: str,
+    context: str,
     *,
     once: bool,
     dry_run: bool,
@@ -42,7 +37,7 @@ def run(
     SIGTERM ends it within 25 s, with what is due delivered first; a second one at once.
     """
     settings = read_settings(config_file, given, sends=not dry_run)
-    account = find_api(os.environ, kubeconfig or "", kube_context or "")  # noqa: TID251 - what names a cluster, as kubectl has it
+    account = find_cluster(kubeconfig, context)
     count = Count(printer_of(output or ("text" if dry_run else None), show_all=show_all), must_print=dry_run)
     app = App(settings, account, Clock(), print, count.add, is_dry=dry_run)
     rejected = asyncio.run(_run(app, is_once=once))
@@ -50,7 +45,7 @@ def run(
     if once:
         click.echo(f"{count}{'; nothing was sent' if dry_run else ''}.", err=True)
         if rejected:
-            context.exit(EXIT_FOUND)
+            click.get_current_context().exit(EXIT_FOUND)
 
 
 async def _run(app: App, *, is_once: bool) -> int:

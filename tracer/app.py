@@ -12,17 +12,22 @@ from tracer.clock import Clock
 from tracer.controller import GATHER_S, TICK_S, Controller
 from tracer.delivery.ledger import AT_REST_NS
 from tracer.delivery.otlp_http import OtlpHttp
-from tracer.delivery.outcome import Backend, Delivered, Outcome
+from tracer.delivery.outcome import Delivered, Outcome
 from tracer.delivery.policy import Pace
 from tracer.errors import ApiError, BackendError, RightsError, TracerError
 from tracer.events import Event, Report, What
+from tracer.health import readings
+from tracer.health.heartbeat import Heartbeat
+from tracer.health.metrics import Metrics
+from tracer.health.server import Server
+from tracer.health.verdict import live, ready
 from tracer.kube.cluster import read_cluster
-from tracer.kube.reflector import Api, reflectors_of
+from tracer.kube.reflector import Api, Reflector, reflectors_of
 from tracer.settings import Settings
 from tracer.tekton.observation import Seen
 from tracer.tekton.times import SECOND_NS
 from tracer.telemetry.records import SpanRecord
-from tracer.transport import Transport, TransportSettings, without_credentials
+from tracer.transport import Transport, TransportSettings
 
 GRACE_S = 25.0  # of the 30 s that Kubernetes gives: the rest is for closing
 API_PATIENCE_S, BACKEND_PATIENCE_S = 30.0, 60.0  # of a single round; the controller itself never gives up
@@ -81,19 +86,35 @@ class App:
     ) -> None:
         """Wire it; nothing is asked or sent yet. `show` is given what the backend has taken."""
         otlp = settings.config.otlp
-        name = f"{otlp.endpoint} (through the proxy {without_credentials(settings.proxy)})" if settings.proxy else otlp.endpoint
+        self.is_stopping = False
         self._settings, self._account, self._clock = settings, account, clock
         self._tell, self._trouble = report, ""
         self._to_cluster, self._to_backend = Transport(account.transport, clock), Transport(settings.transport, clock)
-        sent: Backend = OtlpHttp(self._to_backend, otlp.endpoint, name, is_compressed=otlp.compression == "gzip")
-        backend, self._backend_name = (DryRun(), "nobody: a dry run") if is_dry else (sent, name)
-        pace = Pace(usual_timeout_s=settings.try_timeout_s)
-        self.controller = Controller(settings.config.watch.namespaces, settings.spans, backend, clock, pace, self._report, show)
+        sent = OtlpHttp(self._to_backend, otlp.endpoint, settings.endpoint_name, is_compressed=otlp.compression == "gzip")
+        self._metrics = Metrics(__version__, self._counts)
+        self._heart = Heartbeat(clock, self._metrics.observe_stall)
+        self.controller = Controller(
+            settings.config.watch.namespaces,
+            settings.spans,
+            DryRun() if is_dry else sent,
+            clock,
+            Pace(usual_timeout_s=settings.try_timeout_s),
+            self._report,
+            show,
+            self._metrics.observe_request,
+            self._metrics.observe_lag,
+        )
+        self._backend_name = "nobody: a dry run" if is_dry else settings.endpoint_name
         turn = asyncio.Lock()
         for namespace, scope in self.controller.scopes.items():
             scope.reflectors = reflectors_of(
                 namespace, settings.spans.schema, account, self._to_cluster, clock, turn, scope.tell, self._report
             )
+
+    @property
+    def reflectors(self) -> list[Reflector]:
+        """Every watch."""
+        return [one for scope in self.controller.scopes.values() for one in scope.reflectors]
 
     @property
     def is_synced(self) -> bool:
@@ -107,7 +128,20 @@ class App:
         self._tell(event)
 
     async def run(self, stop: Stop) -> None:
-        """Watch and send until a stop is asked for, and then send what is due, until there is no more time."""
+        """Watch and send until a stop is asked for, and then send what is due, until there is no more time.
+
+        How it goes is served meanwhile. Raises InputError if nobody can listen there.
+        """
+        async with Server(
+            self._settings.config.listen,
+            lambda: live(self._heart.age_s),
+            lambda: ready(readings.awaited(self.reflectors), was_synced=self.is_synced, is_stopping=self.is_stopping),
+            self._metrics.render,
+        ):
+            await self.play(stop)
+
+    async def play(self, stop: Stop) -> None:
+        """Do as `run` does, and serve nothing."""
         await self._run(stop, GRACE_S)
 
     async def run_once(self, stop: Stop) -> int:
@@ -130,6 +164,7 @@ class App:
             namespaces = ", ".join(self._settings.config.watch.namespaces) or "all namespaces"
             sentence = f"tracer {__version__} watches {namespaces} at {self._account.url} and sends to {self._backend_name}."
             self._report(Event(What.STARTED, sentence))
+            beating = tasks.create_task(self._heart.run(), name="heartbeat")
             sending = tasks.create_task(self.controller.sender.run(), name="sender")
             judging = tasks.create_task(self.controller.run(), name="controller")
             watching = tasks.create_task(self._watch(), name="watches")
@@ -138,13 +173,14 @@ class App:
             else:
                 await self._say_when_synced(stop)
                 await stop.requested.wait()
-            deadline_s = self._clock.now_s() + grace_s
+            deadline_s, self.is_stopping = self._clock.now_s() + grace_s, True
             self._report(Event(What.STOPPING, "Stopping: what is due is sent first."))
             await _end(watching)
             await _end(judging)
             await self.controller.step()
             await self._flush(stop, deadline_s)
             await _end(sending)
+            await _end(beating)
         self._say_account()
         return failure
 
@@ -157,23 +193,21 @@ class App:
                 for scope in self.controller.scopes.values():
                     scope.tell(Seen(cluster))
         async with asyncio.TaskGroup() as tasks:
-            for scope in self.controller.scopes.values():
-                for one in scope.reflectors:
-                    tasks.create_task(one.run(), name=f"{one.feed.kind.plural} {one.feed.namespace} {one.feed.reason}")
+            for one in self.reflectors:
+                tasks.create_task(one.run(), name=f"{one.feed.kind.plural} {one.feed.namespace} {one.feed.reason}")
 
     async def _say_when_synced(self, stop: Stop) -> None:
         while not self.is_synced and not stop.requested.is_set():
             await self._clock.wait(stop.requested, _POLL_S)
         if self.is_synced:
-            existing = sum(one.course.existing for scope in self.controller.scopes.values() for one in scope.reflectors)
+            existing = sum(one.course.existing for one in self.reflectors)
             self._report(Event(What.SYNCED, f"Everything was listed: {existing} objects.", {"objects": existing}))
 
     async def _await_lists(self, stop: Stop) -> TracerError | None:
         """Wait until everything was listed and what was just written has come to rest; say what keeps it from that."""
         deadline_s = self._clock.now_s() + API_PATIENCE_S
         while not self.is_synced and not stop.requested.is_set():
-            awaited = [one for scope in self.controller.scopes.values() for one in scope.awaited]
-            reasons = {one.reason: one.trouble for one in awaited if one.trouble}
+            reasons = {one.reason: one.trouble for one in self.reflectors if one.is_awaited and one.trouble}
             for reason, of_type in _FINAL.items():
                 if reason in reasons:
                     return of_type(f"{reasons[reason].rstrip('.')}.")
@@ -183,6 +217,10 @@ class App:
             await self._clock.wait(stop.requested, _POLL_S)
         await self._clock.wait(stop.requested, AT_REST_NS / SECOND_NS + TICK_S + GATHER_S)
         return None
+
+    def _counts(self) -> readings.Readings:
+        """Read what the components count."""
+        return {**readings.read_delivery(self.controller), **readings.read_watches(self.reflectors)}
 
     async def _flush(self, stop: Stop, deadline_s: float) -> None:
         """Send what is due, until all is answered for or there is no more time."""
@@ -196,7 +234,8 @@ class App:
             self.controller.lost_spans[RESTART] += lost
             sentence = f"{lost} spans of deleted objects are lost: only this process had them, and the backend did not take them."
             self._report(Event(What.SPANS_LOST, sentence, {"reason": RESTART, "spans": lost}))
-        fields = {"acknowledged": books.delivered, "rejected": books.rejected, "waiting": self.controller.outbox.waiting}
+        waiting = self.controller.outbox.waiting + self.controller.outbox.under_way
+        fields = {"acknowledged": books.delivered, "rejected": books.rejected, "waiting": waiting}
         self._report(Event(What.STOPPED, "Stopped; what was not acknowledged is sent after the next start.", fields))
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from tracer.clock import Clock
-from tracer.delivery.ledger import Dropped, Due, Incomplete, Ledger
+from tracer.delivery.ledger import Dropped, Due, Ledger
 from tracer.delivery.outbox import Outbox
 from tracer.delivery.outcome import Backend
 from tracer.delivery.policy import USUAL_PACE, Pace
@@ -170,9 +170,9 @@ class Controller:
         return sum((scope.ledger.losses for scope in self.scopes.values()), Counter())
 
     @property
-    def incomplete(self) -> Counter[Incomplete]:
+    def incomplete(self) -> Counter[str]:
         """How many runs were told that never ended."""
-        return sum((scope.ledger.incomplete for scope in self.scopes.values()), Counter())
+        return sum((scope.ledger.incomplete for scope in self.scopes.values()), Counter[str]())
 
     @property
     def ignored_contexts(self) -> Counter[str]:
@@ -180,9 +180,9 @@ class Controller:
         return sum((scope.ledger.ignored_contexts for scope in self.scopes.values()), Counter())
 
     @property
-    def held_objects(self) -> Counter[tuple[Kind, str]]:
+    def held_objects(self) -> Counter[tuple[str, str]]:
         """Count the objects that are held, by kind and state, and those that are done and still exist."""
-        held = sum((scope.ledger.held() for scope in self.scopes.values()), Counter[tuple[Kind, str]]())
+        held = sum((scope.ledger.held() for scope in self.scopes.values()), Counter[tuple[str, str]]())
         for scope in self.scopes.values():
             for one in scope.reflectors:
                 kind = one.feed.kind

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 
 import click
 
@@ -10,6 +11,8 @@ from tracer.cli.options import EVERYTHING, cluster_options, find_cluster, read_s
 from tracer.cli.printing import Count, all_rows_option, output_option, printer_of
 from tracer.cli.replay import EXIT_FOUND
 from tracer.clock import Clock
+from tracer.events import Level
+from tracer.health.log import Log
 
 
 @click.command()
@@ -39,8 +42,11 @@ def run(
     settings = read_settings(config_file, given, sends=not dry_run)
     account = find_cluster(kubeconfig, context)
     count = Count(printer_of(output or ("text" if dry_run else None), show_all=show_all), must_print=dry_run)
-    app = App(settings, account, Clock(), print, count.add, is_dry=dry_run)
-    rejected = asyncio.run(_run(app, is_once=once))
+    clock = Clock()
+    log = Log(sys.stderr, Level(settings.config.log.level), clock)
+    app = App(settings, account, clock, log.report, count.add, is_dry=dry_run)
+    with log.libraries():
+        rejected = asyncio.run(_run(app, is_once=once))
     count.close()
     if once:
         click.echo(f"{count}{'; nothing was sent' if dry_run else ''}.", err=True)

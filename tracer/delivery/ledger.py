@@ -102,8 +102,8 @@ class Ledger:
         self._deadlines: list[tuple[int, str]] = []
         self._forgetting: deque[tuple[int, str]] = deque()
         self._fresh: dict[str, list[SpanRecord]] = {}
-        self.incomplete: Counter[Incomplete] = Counter()
-        """How many runs were told though they never ended."""
+        self.incomplete: Counter[str] = Counter()
+        """How many runs were told though they never ended, by `Incomplete`."""
         self.ignored_contexts: Counter[str] = Counter()
         """How many top runs were given a trace context that was not taken, by reason."""
 
@@ -266,11 +266,12 @@ class Ledger:
         meta = top.value.metadata
         return Dropped(kind_by_type(top.value), meta.namespace, meta.name, meta.uid, spans)
 
-    def held(self) -> Counter[tuple[Kind, str]]:
-        """Count the objects that are held, by kind and state: `watched` until all of it was told, then `pending`."""
-        found: Counter[tuple[Kind, str]] = Counter()
+    def held(self) -> Counter[tuple[str, str]]:
+        """Count the objects that are held, by kind and state: `watched` until all is told, then `pending` while something is due."""
+        found: Counter[tuple[str, str]] = Counter()
         for cell in self._readings.cells.values():
-            found[kind_by_type(cell.value), "watched" if cell.summary is None else "pending"] += 1
+            if cell.summary is None or cell.open_slots:
+                found[kind_by_type(cell.value), "watched" if cell.summary is None else "pending"] += 1
         return found
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tracer.backoff import full_jitter_s
 from tracer.clock import Clock
 from tracer.delivery.outbox import Outbox, Request
-from tracer.delivery.outcome import Answered, Backend, Delivered, Outcome, Partly, Refused, Rejected, Retry, answered
+from tracer.delivery.outcome import Backend, Delivered, Outcome, Partly, Refused, Rejected, Retry, answered
 from tracer.delivery.policy import USUAL_PACE, Action, Pace, blames, is_failure, judge, wait_s
 from tracer.events import Event, Report, What
 from tracer.telemetry.records import SpanRecord
@@ -44,8 +44,8 @@ class Sender:
         """How many spans were rejected, by what the backend said."""
         self.warnings: Counter[str] = Counter()
         """What the backend had to say about requests that it took."""
-        self.requests: Counter[Answered] = Counter()
-        """How many were sent, repeats too, by what came of them."""
+        self.requests: Counter[str] = Counter()
+        """How many were sent, repeats too, by what came of them (`Answered`)."""
         self.sent_spans = 0
         """How many spans were in them."""
         self.answered_s = clock.now_s()

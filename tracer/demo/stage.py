@@ -50,7 +50,7 @@ class Stage:
     @property
     def reflectors(self) -> list[Reflector]:
         """Every watch of the controller."""
-        return [one for scope in self.app.controller.scopes.values() for one in scope.reflectors]
+        return self.app.reflectors
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so; the recording's time passes only for watches that wait before they ask again."""
@@ -115,7 +115,7 @@ async def stage(
     app, stop = App(settings, Nobody(server.url), clock, report, show), Stop()
     failure = None
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(app.run(stop), name="app")
+        running = tasks.create_task(app.play(stop), name="app")
         one = Stage(server, app, clock)
         try:
             await one.until(lambda: all(each.is_current for each in one.reflectors))

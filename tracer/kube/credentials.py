@@ -93,7 +93,7 @@ class Kubeconfig:
                 persist_config=False,
             )
         except Exception as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise InputError(f"The kubeconfig {self.path or 'that kubectl uses'} cannot be used: {first}.") from error
         self.url, self._token = said.host.rstrip("/"), said.api_key.get("BearerToken", "")
         self.transport = TransportSettings(

@@ -267,7 +267,7 @@ class Ledger:
         return Dropped(kind_by_type(top.value), meta.namespace, meta.name, meta.uid, spans)
 
     def held(self) -> Counter[tuple[str, str]]:
-        """Count the objects that are held, by kind and state: `watched` until all is told, then `pending` while something is due."""
+        """Count what is held, by kind and state: `watched` until all of it was told, then `pending` while something is due."""
         found: Counter[tuple[str, str]] = Counter()
         for cell in self._readings.cells.values():
             if cell.summary is None or cell.open_slots:

@@ -12,7 +12,7 @@ from tracer.clock import Clock
 from tracer.controller import GATHER_S, TICK_S, Controller
 from tracer.delivery.ledger import AT_REST_NS
 from tracer.delivery.otlp_http import OtlpHttp
-from tracer.delivery.outcome import Delivered, Outcome
+from tracer.delivery.outcome import Delivered, Outcome, Refused
 from tracer.delivery.policy import Pace
 from tracer.errors import ApiError, BackendError, RightsError, TracerError
 from tracer.events import Event, Report, What
@@ -155,7 +155,8 @@ class App:
         outbox, sender = self.controller.outbox, self.controller.sender
         if not outbox.is_empty:
             why = sender.trouble.why if sender.trouble is not None else f"{self._backend_name} has not answered"
-            raise BackendError(f"Not everything that is due was delivered within {BACKEND_PATIENCE_S:g} s: {why}.")
+            when = "" if isinstance(sender.trouble, Refused) else f" within {BACKEND_PATIENCE_S:g} s"
+            raise BackendError(f"Not all that is due was delivered{when}: {why.rstrip('.')}.")
         return outbox.books.rejected
 
     async def _run(self, stop: Stop, grace_s: float, *, ends_by_itself: bool = False) -> TracerError | None:
@@ -178,7 +179,7 @@ class App:
             await _end(watching)
             await _end(judging)
             await self.controller.step()
-            await self._flush(stop, deadline_s)
+            await self._flush(stop, deadline_s, gives_up=ends_by_itself)
             await _end(sending)
             await _end(beating)
         self._say_account()
@@ -222,10 +223,13 @@ class App:
         """Read what the components count."""
         return {**readings.read_delivery(self.controller), **readings.read_watches(self.reflectors)}
 
-    async def _flush(self, stop: Stop, deadline_s: float) -> None:
-        """Send what is due, until all is answered for or there is no more time."""
-        self.controller.sender.hurry()
-        while not self.controller.outbox.is_empty and not stop.is_urgent.is_set() and self._clock.now_s() < deadline_s:
+    async def _flush(self, stop: Stop, deadline_s: float, *, gives_up: bool) -> None:
+        """Send what is due, until all is answered for, there is no more time or, if that is enough to give up, it is refused."""
+        outbox, sender = self.controller.outbox, self.controller.sender
+        sender.hurry()
+        while not outbox.is_empty and not stop.is_urgent.is_set() and self._clock.now_s() < deadline_s:
+            if gives_up and isinstance(sender.trouble, Refused):
+                return
             await self._clock.wait(stop.is_urgent, _POLL_S)
 
     def _say_account(self) -> None:

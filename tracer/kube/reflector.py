@@ -36,6 +36,7 @@ NECESSARY = frozenset({Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.POD})
 """What every run is judged by; CustomRuns are not served everywhere, and Events only add to the picture."""
 _REASONS = {401: "unauthorized", 403: "forbidden", 404: "not_served", 429: "throttled"}
 _FINAL_REASONS = frozenset({"forbidden", "not_served"})
+_OF_ALL = frozenset({*Reason, "credentials", "unauthorized"})
 _TRIES_OF_OTHERS = 3
 
 
@@ -275,7 +276,8 @@ class Reflector:
         self._lose()
         self.errors[reason] += 1
         self.trouble, self.reason = why, reason
-        self._report(Event(What.WATCH_FAILED, f"{why.rstrip('.')}.", {**self._fields(), "reason": reason}))
+        about = {} if reason in _OF_ALL else self._fields()  # what all watches meet alike is said once
+        self._report(Event(What.WATCH_FAILED, f"{why.rstrip('.')}.", {**about, "reason": reason}))
         return 0.0
 
     def _fields(self) -> dict[str, str]:

@@ -132,23 +132,32 @@ COMMANDS = [
 ]
 
 
+SENDS = re.compile(r"replay (?!--dry-run)|run |doctor ")
+GOES_ON = re.compile(r"tracer (run|record) ")
+
+
 @pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_do_something(line: str) -> None:
-    """Every command that the README shows runs; a list from a cluster is taken from a recording, and the backend is ours."""
+def test_the_commands_do_something(line: str, tmp_path: Path) -> None:
+    """Every command that the README shows runs: the cluster plays a recording, and the backend is ours; Ctrl-C ends what goes on."""
     source, _, command = line.rpartition("| ")
     listed = (HERE / "recordings" / "success" / "objects.json").read_bytes() if "kubectl get" in source else b""
 
     async def run() -> tuple[int | None, bytes, bytes]:
-        async with Receiver() as receiver:
+        async with ApiServer() as server, Receiver() as receiver:
+            await server.play(HERE / "recordings" / "success")
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", *shlex.split(command.replace(BACKEND, receiver.url))),
+                *(sys.executable, "-m", *shlex.split(command.replace(BACKEND, receiver.url).replace("incident", str(tmp_path)))),
                 cwd=ROOT,
+                env={**os.environ, "KUBECONFIG": str(write_kubeconfig(tmp_path / "kubeconfig", server.url)), "TRACER_LISTEN": "127.0.0.1:0"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
+            if GOES_ON.search(command):
+                await wait_until(lambda: bool(receiver.spans) or any(path.stat().st_size for path in tmp_path.glob("*.jsonl")))
+                process.send_signal(signal.SIGINT)
             out, error = await process.communicate(listed)
-            assert bool(receiver.spans) == ("replay" in command and "--dry-run" not in command)
+            assert bool(receiver.spans) == bool(SENDS.search(command))
             return process.returncode, out, error
 
     code, out, error = asyncio.run(run())

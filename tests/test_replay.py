@@ -1,6 +1,7 @@
 """What a replay tells is what it delivers, whatever the recording lacks."""
 
 import asyncio
+import json
 import random
 import tempfile
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kit import HERE, RECORDINGS, SCENARIOS, ManualClock
+from tests.kit import HERE, RECORDINGS, SCENARIOS, ManualClock, at, at_ns, succeeded, task_run
 from tracer.delivery.outcome import Delivered, Outcome, Rejected
 from tracer.replay import Delivery, Replay
 from tracer.telemetry import otlp
@@ -72,3 +73,14 @@ def test_a_recording_that_is_refused_keeps_no_other_waiting() -> None:
     delivery, told = deliver(Memory(first.span_id), one, CANCEL)
     assert (delivery.rejected, delivery.lost, delivery.has_given_up) == (1, 0, False)
     assert delivery.delivered == len(told) - 1
+
+
+def test_deadlines_pass_between_two_lines(tmp_path: Path) -> None:
+    """A run is told when it has been at rest for a while, not only when something else happens later."""
+    times = {"startTime": at(1), "completionTime": at(9)}
+    ended = task_run({**times, "conditions": succeeded("True", "Succeeded")})
+    other = task_run({}, uid="other")
+    lines = [{"at": at_ns(second) / 1e9, "type": "ADDED", "object": one} for second, one in ((10, ended), (600, other))]
+    (tmp_path / "watch.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (batch,) = Replay().batches(tmp_path / "watch.jsonl")
+    assert at_ns(10) < batch.now_ns < at_ns(60)

@@ -1,6 +1,7 @@
 """What do recordings come to, and does a backend take it? Drives the ledger with a recording, on the recording's own clock.
 
-Keeps: after the last line time passes every deadline, so all that is final is told; told = delivered + rejected + lost.
+Keeps: between two lines deadlines pass as they do while one watches; after the last line time passes every deadline, so all that
+is final is told; told = delivered + rejected + lost.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from tracer.delivery.outcome import Backend, Refused
 from tracer.delivery.policy import USUAL_PACE, Pace
 from tracer.delivery.sender import Sender
 from tracer.errors import TracerError
-from tracer.kube.recording import Fact, HalfLine, Progress, read_recording
+from tracer.kube.recording import Fact, HalfLine, Progress, Reading, read_recording
 from tracer.tekton.decode import Malformed, Unread
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Synced
@@ -44,39 +45,49 @@ class Replay:
     until_ns: int = 0
     """When the last line arrived; 0 if no line says."""
 
-    def _moments(self, path: Path, progress: Progress = lambda _: None) -> Iterator[int]:
-        """Take a recording in; give each time at which something may be due, the last one later than every deadline.
-
-        Raises InputError if the file cannot be used.
-        """
-        for reading in read_recording(path, self.ledger.settings.schema, progress):
-            match reading:
-                case Fact(at_ns, observation):
-                    self.until_ns = max(self.until_ns, at_ns or 0)
-                    self.ledger.observe(observation, self.until_ns)
-                    if at_ns is not None:
-                        yield self.until_ns
-                case Malformed(kind, where, why):
-                    self.malformed[kind, where, why] += 1
-                case HalfLine(number):
-                    self.half_line = number
-                case Unread():
-                    pass
-        for kind in Kind:
-            self.ledger.observe(Synced(kind, END_OF_TIME_NS), END_OF_TIME_NS)
-        yield END_OF_TIME_NS
-
     def batches(self, path: Path, progress: Progress = lambda _: None) -> Iterator[Batch]:
         """Give the spans as they become due; a batch is acknowledged to the ledger when the next one is asked for.
 
-        Raises InputError if the file cannot be used.
+        Between two lines the deadlines pass as they do while one watches. Raises InputError if the file cannot be used.
         """
-        for now_ns in self._moments(path, progress):
-            while dues := self.ledger.due(now_ns):
-                for due in dues:
-                    spans = self.ledger.spans(due.uid, now_ns)
-                    yield Batch(now_ns, due, spans)
-                    self.ledger.acknowledge(due.uid, [span.slot for span in spans], now_ns)
+        for reading in read_recording(path, self.ledger.settings.schema, progress):
+            if isinstance(reading, Fact) and reading.at_ns is not None:
+                yield from self._pass_deadlines(reading.at_ns)
+                self.take(reading)
+                yield from self._due(self.until_ns)
+            else:
+                self.take(reading)
+        yield from self.rest()
+
+    def take(self, reading: Reading) -> None:
+        """Take in what was read."""
+        match reading:
+            case Fact(at_ns, observation):
+                self.until_ns = max(self.until_ns, at_ns or 0)
+                self.ledger.observe(observation, self.until_ns)
+            case Malformed(kind, where, why):
+                self.malformed[kind, where, why] += 1
+            case HalfLine(number):
+                self.half_line = number
+            case Unread():
+                pass
+
+    def rest(self) -> Iterator[Batch]:
+        """Give what is due when everything was taken in and time has passed every deadline."""
+        for kind in Kind:
+            self.ledger.observe(Synced(kind, END_OF_TIME_NS), END_OF_TIME_NS)
+        yield from self._due(END_OF_TIME_NS)
+
+    def _pass_deadlines(self, before_ns: int) -> Iterator[Batch]:
+        while (deadline_ns := self.ledger.next_deadline_ns()) is not None and deadline_ns < before_ns:
+            yield from self._due(max(deadline_ns, self.until_ns))
+
+    def _due(self, now_ns: int) -> Iterator[Batch]:
+        while dues := self.ledger.due(now_ns):
+            for due in dues:
+                spans = self.ledger.spans(due.uid, now_ns)
+                yield Batch(now_ns, due, spans)
+                self.ledger.acknowledge(due.uid, [span.slot for span in spans], now_ns)
 
 
 class Delivery:

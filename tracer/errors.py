@@ -20,7 +20,7 @@ class ApiError(TracerError):
 
 
 class RightsError(TracerError):
-    """The account may not do what is needed."""
+    """What is needed may not be read: a right is missing, or the API server does not know who asks."""
 
     exit_code = 4
 

@@ -1,12 +1,13 @@
 """What do recordings come to, and does a backend take it? Drives the ledger with a recording, on the recording's own clock.
 
+A cluster that is read once is a recording too: of objects that all came at once.
 Keeps: between two lines deadlines pass as they do while one watches; after the last line time passes every deadline, so all that
 is final is told; told = delivered + rejected + lost.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +20,14 @@ from tracer.delivery.policy import USUAL_PACE, Pace
 from tracer.delivery.sender import Sender
 from tracer.errors import TracerError
 from tracer.kube.recording import Fact, HalfLine, Progress, Reading, read_recording
+from tracer.kube.reflector import Api
+from tracer.kube.watches import Watches
+from tracer.kube.wire import Expired, Failed, Told, TooLong
 from tracer.tekton.decode import Malformed, Unread
 from tracer.tekton.names import Kind
-from tracer.tekton.observation import Synced
+from tracer.tekton.observation import Gone, Seen, Synced, Vanished
 from tracer.telemetry.records import SpanRecord
+from tracer.transport import Transport
 
 
 class Batch(NamedTuple):
@@ -43,7 +48,7 @@ class Replay:
     half_line: int | None = None
     """The number of the last line, if that was cut off."""
     until_ns: int = 0
-    """When the last line arrived; 0 if no line says."""
+    """When the last line arrived, or the cluster was read; 0 if no line says."""
 
     def batches(self, path: Path, progress: Progress = lambda _: None) -> Iterator[Batch]:
         """Give the spans as they become due; a batch is acknowledged to the ledger when the next one is asked for.
@@ -72,6 +77,18 @@ class Replay:
             case Unread():
                 pass
 
+    def hear(self, told: Told) -> None:
+        """Take in what a watch says, as something that has no time of its own."""
+        match told:
+            case Seen() | Gone() | Vanished():
+                self.ledger.observe(told, self.until_ns)
+            case Malformed():
+                self.take(told)
+            case TooLong(size_bytes):
+                self.malformed["watch event", "$", f"Longer than any object can be: {size_bytes} bytes"] += 1
+            case Synced() | Unread() | Expired() | Failed():
+                pass
+
     def rest(self) -> Iterator[Batch]:
         """Give what is due when everything was taken in and time has passed every deadline."""
         for kind in Kind:
@@ -88,6 +105,18 @@ class Replay:
                 spans = self.ledger.spans(due.uid, now_ns)
                 yield Batch(now_ns, due, spans)
                 self.ledger.acknowledge(due.uid, [span.slot for span in spans], now_ns)
+
+
+async def read_cluster(replay: Replay, api: Api, transport: Transport, clock: Clock, namespaces: Sequence[str]) -> list[str]:
+    """Take in all that is in some namespaces of a cluster now; say, a sentence each, what had to be left out.
+
+    Raises what `Watches.listed` does.
+    """
+    watches = Watches(namespaces, replay.ledger.settings.schema, api, transport, clock, replay.hear)
+    async with watches.running():
+        await watches.listed()
+    replay.until_ns = clock.unix_ns()
+    return watches.left_out()
 
 
 class Delivery:

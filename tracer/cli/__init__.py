@@ -18,6 +18,7 @@ from tracer.cli.demo import demo
 from tracer.cli.doctor import doctor
 from tracer.cli.explain import explain
 from tracer.cli.printing import ended
+from tracer.cli.record import record
 from tracer.cli.replay import replay
 from tracer.cli.run import run
 from tracer.errors import TracerError
@@ -34,7 +35,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 def cli() -> None:
     """Tell the story of Tekton runs as OpenTelemetry traces: every step with the moment it truly began and ended, and how.
 
-    Exit codes: 0 done, 1 a bug, 2 a wrong flag, setting, input or unknown run, 3 the API server or Tekton's kinds are not there,
+    Exit codes: 0 done, 1 a bug, 2 a wrong flag, setting, input or unknown run, 3 the API server, or Tekton on it, is not there,
     4 a right is missing, 5 the backend cannot be reached or refuses, 6 some spans were rejected.
     """
 
@@ -47,7 +48,7 @@ def version() -> None:
         click.echo(f"  {library} {metadata.version(library)}")
 
 
-for command in (run, doctor, explain, replay, demo, check):
+for command in (run, doctor, explain, record, replay, demo, check):
     cli.add_command(command)
 
 

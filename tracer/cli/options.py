@@ -1,7 +1,8 @@
-"""How are settings given? Flags for the keys of the configuration, the environment, and the file."""
+"""How are settings given, and which cluster is meant? Flags, the environment, files."""
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ RENDERING = ("spans.", "service.", "cluster.")
 SENDING = ("otlp.",)
 EVERYTHING = ("",)
 _FILE_BYTES = 1 << 20
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_ENVIRONMENT = os.environ  # noqa: TID251 - here it is read, and nowhere else
 
 
 def settings_options(*prefixes: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -46,9 +49,44 @@ def find_cluster(kubeconfig: str, context: str) -> InCluster | Kubeconfig:
 def read_settings(config_file: str | None, given: Mapping[str, str | None], *, sends: bool = True) -> Settings:
     """Put the settings together from what `settings_options` gave a command. Raises InputError if they cannot be used."""
     flags = {key.name: value for key in KEYS.values() if (value := given.get(_parameter(key))) is not None}
-    environment = os.environ  # noqa: TID251 - here it is read, and nowhere else
-    path = config_file or environment.get(CONFIG_VARIABLE)
-    return load(flags, environment, (path, _read(path)) if path else None, sends=sends)
+    path = config_file or _ENVIRONMENT.get(CONFIG_VARIABLE)
+    return load(flags, _ENVIRONMENT, (path, _read(path)) if path else None, sends=sends)
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--kubeconfig` and `--context`; they arrive as keywords."""
+    command = click.option("--context", metavar="NAME", help="The kubeconfig's context; default: its current one.")(command)
+    about = "Credentials for the cluster; default: KUBECONFIG, the Pod's own account, or ~/.kube/config."
+    return click.option("--kubeconfig", metavar="FILE", help=about)(command)
+
+
+def namespace_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--namespace`, as often as one likes, and `--all-namespaces`; they arrive as keywords."""
+    command = click.option("-A", "--all-namespaces", is_flag=True, help="Look at every namespace.")(command)
+    about = "Look at this namespace; may be repeated; default: the one of the kubeconfig's context, or the Pod's own."
+    return click.option("-n", "--namespace", "namespaces", metavar="NS", multiple=True, help=about)(command)
+
+
+def open_api(kubeconfig: str | None, context: str | None) -> InCluster | Kubeconfig:
+    """Find the API server that is meant. Raises InputError if what is named cannot be used, ApiError if there is none."""
+    return find_api(_ENVIRONMENT, kubeconfig or "", context or "")
+
+
+def read_namespaces(given: Sequence[str], *, all_namespaces: bool, default: str) -> tuple[str, ...]:
+    """Say which namespaces are meant; the empty name stands for all of them. Raises InputError if that cannot be said."""
+    if given and all_namespaces:
+        raise InputError("--namespace and --all-namespaces exclude each other; give one of them.")
+    wrong = next((name for name in given if not _NAMESPACE.fullmatch(name)), None)
+    if wrong is not None:
+        raise InputError(f"{wrong!r} is no namespace; give a name of lower-case letters, digits and dashes.")
+    return ("",) if all_namespaces else tuple(dict.fromkeys(given)) or (default,)
+
+
+def say_namespaces(namespaces: Sequence[str]) -> str:
+    """Name namespaces for people, within a sentence."""
+    if "" in namespaces:
+        return "all namespaces"
+    return f"namespace{'s' * (len(namespaces) > 1)} {', '.join(namespaces)}"
 
 
 def _read(path: str) -> bytes:

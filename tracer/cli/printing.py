@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import click
@@ -199,11 +199,16 @@ def report(replays: Iterable[Replay], steps_without_pod: int) -> None:
     for one in replays:
         if one.half_line is not None:
             note(f"line {one.half_line} is cut off and was left out; the recording may still be written.")
-        for (kind, where, why), count in sorted(one.malformed.items()):
-            note(f"{count} malformed {kind} left out, at {where}: {printable(why)}.")
+        report_malformed(one.malformed)
         for loss, count in sorted(one.ledger.losses.items()):
             if count:
                 note(f"{count} {_LOSSES[loss]}.")
+
+
+def report_malformed(malformed: Mapping[tuple[str, str, str], int]) -> None:
+    """Say how many objects of a kind could not be read, where and why."""
+    for (kind, where, why), count in sorted(malformed.items()):
+        note(f"{count} malformed {kind} left out, at {where}: {printable(why)}.")
 
 
 def note(sentence: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich import progress
 from rich.console import Console
 from rich.table import Column
+from rich.text import Text
 
 from tracer.explain.terminal.glyphs import printable
 from tracer.kube.recording import Progress, size_bytes
@@ -26,6 +27,17 @@ def reading(paths: list[Path]) -> Iterator[Progress]:
     with progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading", total=_total(paths))
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say on a terminal what is being waited for; the line goes when it is there."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(Text(f"{printable(what)} ...")):
+        yield
 
 
 class Sending:

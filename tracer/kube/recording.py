@@ -16,9 +16,9 @@ import msgspec
 
 from tracer.documents import without_lone_surrogates, yaml_documents
 from tracer.errors import InputError
-from tracer.tekton.decode import Malformed, Object, Schema, Unread, decode, encode
-from tracer.tekton.event import Event
-from tracer.tekton.names import EVENT_REASONS, Kind
+from tracer.kube.writing import Writer
+from tracer.tekton.decode import Malformed, Object, Schema, Unread, decode
+from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Seen
 from tracer.tekton.times import SECOND_NS
 
@@ -121,27 +121,11 @@ def read_recording(path: Path, schema: Schema, progress: Progress = lambda _: No
 
 
 def write_recording(readings: Iterable[Reading]) -> Iterator[bytes]:
-    """Write watch events as lines, with the fields that are read and no others; what changes none of them is left out.
-
-    So no param, script, environment, result or unlisted annotation is ever recorded. Events of no use are left out too.
-    """
-    written: dict[str, tuple[bytes, bool]] = {}
+    """Write what was read with its times as watch events, a line each, as `Writer` does."""
+    writer = Writer()
     for reading in readings:
-        if not isinstance(reading, Fact) or reading.at_ns is None or not _is_of_use(reading.observation.object):
-            continue
-        value, is_gone = reading.observation.object, isinstance(reading.observation, Gone)
-        uid, content = value.metadata.uid, encode(value)
-        if written.get(uid) == (content, is_gone):
-            continue
-        kind = "DELETED" if is_gone else "MODIFIED" if uid in written else "ADDED"
-        written[uid] = (content, is_gone)
-        yield b'{"at":%.4f,"type":"%s","object":%s}\n' % (reading.at_ns / SECOND_NS, kind.encode(), content)
-
-
-def _is_of_use(value: Object) -> bool:
-    if not isinstance(value, Event):
-        return True
-    return value.involved_object.kind == Kind.POD and value.reason in EVENT_REASONS
+        if isinstance(reading, Fact) and reading.at_ns is not None and (line := writer.line(reading.observation, reading.at_ns)):
+            yield line
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -49,7 +49,7 @@ def test_explain_tells_the_truth_where_tekton_does_not() -> None:
         (["replay"], "Missing argument 'PATH...'"),
         (["replay", "--dry-run", "--ouput", "json", TIMEOUT], "No such option"),
         (["replay", "--dry-run", "-o", "xml", TIMEOUT], "'xml' is not one of"),
-        (["explain"], "-f PATH"),
+        (["explain", "-f", TIMEOUT, "-n", "ci"], "-f PATH reads a recording"),
         (["explain", "-f", TIMEOUT, "ru"], "no run ru; the nearest are run"),
         (["explain", "-f", TIMEOUT, "TaskRun/run"], "no run TaskRun/run"),
         (["explain", "-f", TWO_RUNS], "tells of 2 runs; name one of"),

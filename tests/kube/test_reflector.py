@@ -280,3 +280,17 @@ def test_a_page_that_is_no_list_is_asked_for_again() -> None:
 
     one = watch(story, has_watch_list=False)
     assert one.reflector.errors["decode"] == 1
+
+
+def test_a_watch_that_says_nothing_whole_is_a_failure() -> None:
+    """An answer without a whole line, such as a proxy's page, is asked for again after a wait, not at once."""
+
+    async def story(one: Watched) -> None:
+        one.server.fail(Say(200, b"<html>", "text/html"), KIND, Verb.WATCH, times=3)
+        one.server.strike(Break.END, KIND)
+        one.server.put(run("a", "2"))
+        await one.sees(a="2")
+
+    one = watch(story)
+    assert one.reflector.errors["empty"] == 3
+    assert len(one.clock.slept) >= 3

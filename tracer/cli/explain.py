@@ -22,7 +22,7 @@ from tracer.cli.progress import reading, waiting
 from tracer.clock import Clock
 from tracer.delivery.ledger import Ledger
 from tracer.delivery.readings import Loss
-from tracer.errors import InputError
+from tracer.errors import ApiError, InputError
 from tracer.explain.terminal.glyphs import printable
 from tracer.explain.waterfall import Waterfall, waterfalls
 from tracer.kube.credentials import InCluster, Kubeconfig
@@ -73,10 +73,13 @@ def explain(
     if path is not None:
         who_tells, told = _read_recording(one, find_recording(Path(path)))
     else:
-        api = open_api(kubeconfig, context)
+        try:
+            api = open_api(kubeconfig, context)
+        except ApiError as error:
+            raise ApiError(f"{str(error).removesuffix('.')}, or draw a recording with -f PATH.") from error
         meant = read_namespaces(namespaces, all_namespaces=all_namespaces, default=api.namespace)
         who_tells, told = _read_cluster(one, api, meant)
-    picture = _choose(waterfalls(told, one.ledger.unfinished(), one.until_ns), run, who_tells, last=last)
+    picture = _choose(waterfalls(told, one.ledger.unfinished(), one.until_ns, is_now=path is None), run, who_tells, last=last)
     if output == "otlp":
         request = OneRequest()
         request.add(row.span for row in picture.root.walk() if row.span is not None)

@@ -30,6 +30,8 @@ class Waterfall:
     start_ns: int
     end_ns: int
     """Of a run that goes on, as far as is known."""
+    is_until_now: bool
+    """Whether it goes on now, at end_ns; otherwise that is when it was last heard of."""
     causes: tuple[Cause, ...]
     critical_path: tuple[Leg, ...]
 
@@ -39,10 +41,13 @@ class Waterfall:
         return self.root.end_ns is not None
 
 
-def waterfalls(spans: Iterable[SpanRecord], unended: Iterable[Unended] = (), until_ns: int = 0) -> list[Waterfall]:
+def waterfalls(
+    spans: Iterable[SpanRecord], unended: Iterable[Unended] = (), until_ns: int = 0, *, is_now: bool = False
+) -> list[Waterfall]:
     """Draw every top run of which something is known, the oldest first.
 
-    unended: the runs that go on. until_ns: when the last of the facts arrived, 0 if that is not known.
+    unended: the runs that go on. until_ns: when the last of the facts arrived, 0 if that is not known. is_now: whether that is
+    the present.
     """
     told = list(spans)
     by_parent: dict[bytes, list[SpanRecord]] = {}
@@ -50,7 +55,7 @@ def waterfalls(spans: Iterable[SpanRecord], unended: Iterable[Unended] = (), unt
         if not is_top(span):
             by_parent.setdefault(span.parent_span_id, []).append(span)
     pictures = [_finished(span, by_parent) for span in told if is_top(span)]
-    pictures += [_going_on(one, by_parent, until_ns) for one in unended]
+    pictures += [_going_on(one, by_parent, until_ns, is_now=is_now) for one in unended]
     return sorted(pictures, key=lambda one: (one.start_ns, one.uid))
 
 
@@ -66,12 +71,13 @@ def _finished(span: SpanRecord, by_parent: Mapping[bytes, Sequence[SpanRecord]])
         namespace=str(resource.get(keys.NAMESPACE_NAME, "")),
         start_ns=span.start_ns,
         end_ns=span.end_ns,
+        is_until_now=False,
         causes=tuple(find_causes(root)),
         critical_path=critical_path(root, span.end_ns),
     )
 
 
-def _going_on(one: Unended, by_parent: Mapping[bytes, Sequence[SpanRecord]], until_ns: int) -> Waterfall:
+def _going_on(one: Unended, by_parent: Mapping[bytes, Sequence[SpanRecord]], until_ns: int, *, is_now: bool) -> Waterfall:
     root = draw_open_row(one, by_parent, is_top=True)
     latest = [until_ns, one.value.metadata.created_ns]
     latest += [instant for row in root.walk() for instant in (row.start_ns, row.end_ns) if instant is not None]
@@ -86,6 +92,7 @@ def _going_on(one: Unended, by_parent: Mapping[bytes, Sequence[SpanRecord]], unt
         namespace=meta.namespace,
         start_ns=meta.created_ns,
         end_ns=max(latest) if until_ns else max(latest) + SECOND_NS,
+        is_until_now=is_now,
         causes=(),
         critical_path=(),
     )

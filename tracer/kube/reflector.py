@@ -156,7 +156,7 @@ class Reflector:
                         continue
                 self.read_bytes += len(one)
                 self.last_read_unix_s = self._clock.unix_ns() / 1e9
-                has_read = True
+                has_read = has_read or request.verb is Verb.LIST or b"\n" in one  # half a line says nothing
                 if request.verb is Verb.LIST:
                     body += one
                 elif (at_least_s := self._lines(lines, one)) is not None:

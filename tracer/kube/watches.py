@@ -29,6 +29,7 @@ _HOPELESS: dict[str, tuple[int, type[TracerError]]] = {
     "unusable": (1, ApiError),
     "unreachable": (3, ApiError),
     "decode": (3, ApiError),
+    "empty": (3, ApiError),
     "forbidden": (1, RightsError),
     "unauthorized": (2, RightsError),  # the first refusal may mean a token that was replaced since
 }

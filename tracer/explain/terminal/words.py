@@ -23,9 +23,8 @@ def say_head(picture: Waterfall, glyphs: Glyphs, width: int) -> list[Text]:
     root = picture.root
     style = style_of(root)
     took = duration(picture.end_ns - picture.start_ns)
-    ended, when = (
-        (root.result, f" in {took}") if picture.is_finished else (str(root.state), f", last heard of {took} after it began")
-    )
+    open_for = f" for {took} now" if picture.is_until_now else f", last heard of {took} after it began"
+    ended, when = (root.result, f" in {took}") if picture.is_finished else (str(root.state), open_for)
     first = Text.assemble(
         (f"{mark_of(root, glyphs)} ", f"bold {style}"),
         (printable(f"{picture.kind} {picture.namespace}/{picture.run_name}" if picture.namespace else picture.run_name), "bold"),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -285,8 +286,8 @@ def test_all_namespaces_begin_with_the_cluster(tmp_path: Path) -> None:
     first, *others = events(made)
     assert (first["object"]["kind"], first["object"]["metadata"]["name"]) == ("Namespace", "kube-system")
     assert "Namespace" not in {one["object"]["kind"] for one in others}
-    resource = dict(replay(made / "watch.jsonl")[0].resource)
-    assert resource["k8s.cluster.uid"] == first["object"]["metadata"]["uid"]
+    told = dict(replay(made / "watch.jsonl")[0].resource)
+    assert told["k8s.cluster.uid"] == first["object"]["metadata"]["uid"]
 
 
 def test_the_cluster_may_be_unknown(tmp_path: Path) -> None:
@@ -370,3 +371,23 @@ def test_a_recording_is_never_overwritten(tmp_path: Path) -> None:
     assert existing.error == f"tracer: {tmp_path}/made/watch.jsonl exists already; give another folder, or move it away.\n"
     assert [(one.code, len(one.said)) for one in [existing, *others]] == [(2, 1)] * 6
     assert (tmp_path / "made" / "watch.jsonl").read_text() == "mine\n"
+
+
+def test_a_full_disk_ends_it(tmp_path: Path) -> None:
+    """What cannot be written ends it with one sentence that names the file; what was written before stays."""
+    made = tmp_path / "made" / "watch.jsonl"
+
+    async def story(server: ApiServer) -> Done:
+        path = kubeconfig(tmp_path, server.url, "ns")
+        server.put(task_run({}))
+        process = await start("record", "--kubeconfig", str(path), "--to", str(made.parent))
+        assert process.stderr is not None
+        begun = (await process.stderr.readline()).decode()
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1024, 1024))
+        for number in range(20):
+            server.put(task_run({}, uid=f"more-{number}"))
+        return await end(process, begun)
+
+    done = with_server(story)
+    assert (done.code, done.said[1:]) == (2, [f"tracer: {made} cannot be written: File too large."])
+    assert made.stat().st_size == 1024

@@ -54,15 +54,16 @@ class Recorder:
         except (OSError, ValueError) as error:
             if isinstance(error, FileExistsError) and self.path.parent.is_dir():
                 raise InputError(f"{self.path} exists already; give another folder, or move it away.") from error
-            why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise InputError(f"{self.path} cannot be written: {why}.") from error
+            raise self._cannot_write(error) from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Write what is left; what failed before everything was listed leaves no file. Raises OSError if it cannot be written."""
+        """Write what is left; what failed before everything was listed leaves no file. Raises InputError if it cannot."""
         if self._file is not None:
             try:
                 self._file.close()
+            except OSError as full:
+                raise self._cannot_write(full) from full
             finally:
                 if kind is not None and not self._has_begun:
                     self.path.unlink(missing_ok=True)
@@ -80,16 +81,19 @@ class Recorder:
                 pass
 
     def flush(self) -> None:
-        """Let others see what was written. Raises OSError if it, or something before it, could not be written."""
-        if self._failure is not None:
-            raise self._failure
-        if self._file is not None:
-            self._file.flush()
+        """Let others see what was written. Raises InputError if it, or something before it, could not be written."""
+        try:
+            if self._failure is not None:
+                raise self._failure
+            if self._file is not None:
+                self._file.flush()
+        except OSError as error:
+            raise self._cannot_write(error) from error
 
     async def run(self, watches: Watches, duration_s: float, begin: Callable[[], None]) -> None:
         """Record what the watches tell until cancelled, or for so long; begin is called when all that there is was written.
 
-        Raises what `Watches.listed` does, and OSError if the file cannot be written.
+        Raises what `Watches.listed` does, and InputError if the file cannot be written.
         """
         async with watches.running():
             await watches.listed(self.flush)
@@ -110,3 +114,7 @@ class Recorder:
         else:
             self.events += 1
             self.size_bytes += len(line)
+
+    def _cannot_write(self, error: Exception) -> InputError:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return InputError(f"{self.path} cannot be written: {why}.")

@@ -70,12 +70,12 @@ class Watches:
         """Keep them going as long as the context is open. Raises InputError if the credentials cannot be read."""
         if self._is_cluster_asked:
             await self._ask_cluster()
-        failure: TracerError | OSError | None = None
+        failure: TracerError | None = None
         async with asyncio.TaskGroup() as tasks:
             watching = [tasks.create_task(one.run(), name=f"watch {one.feed.path}") for one in self.reflectors]
             try:
                 yield
-            except (TracerError, OSError) as error:  # the group would wrap what is no fault of a task
+            except TracerError as error:  # the group would wrap what is no fault of a task
                 failure = error
             finally:
                 for one in watching:

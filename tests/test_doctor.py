@@ -293,7 +293,7 @@ def test_an_authority_that_is_not_the_servers(tmp_path: Path) -> None:
     [
         pytest.param(
             lambda server: setattr(server, "token", "another"),
-            *(3, "fssso", Check.API, "does not know who asks (401)", "renew the token, or log in again"),
+            *(4, "fssso", Check.API, "does not know who asks (401)", "renew the token, or log in again"),
             id="401",
         ),
         pytest.param(

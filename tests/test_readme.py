@@ -3,16 +3,21 @@
 import asyncio
 import io
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.asked import WITHIN_S, kubeconfig
 from tests.kit import HERE, RECORDINGS, SCENARIOS, replay
+from tracer.demo.apiserver import ApiServer
 from tracer.demo.receiver import Receiver
 from tracer.explain.terminal.picture import print_waterfall
 from tracer.explain.waterfall import waterfalls
@@ -132,15 +137,18 @@ COMMANDS = [
 ]
 
 
-SENDS = re.compile(r"replay (?!--dry-run)|run |doctor ")
+SENDS = re.compile(r"tracer (replay (?!--dry-run)|run |doctor )")
 GOES_ON = re.compile(r"tracer (run|record) ")
 
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_the_commands_do_something(line: str, tmp_path: Path) -> None:
-    """Every command that the README shows runs: the cluster plays a recording, and the backend is ours; Ctrl-C ends what goes on."""
+    """Every command that the README shows runs: cluster and backend are on loopback; Ctrl-C ends what goes on."""
     source, _, command = line.rpartition("| ")
     listed = (HERE / "recordings" / "success" / "objects.json").read_bytes() if "kubectl get" in source else b""
+
+    def has_begun(receiver: Receiver) -> bool:
+        return bool(receiver.spans) or any(path.stat().st_size for path in tmp_path.glob("*.jsonl"))
 
     async def run() -> tuple[int | None, bytes, bytes]:
         async with ApiServer() as server, Receiver() as receiver:
@@ -148,13 +156,19 @@ def test_the_commands_do_something(line: str, tmp_path: Path) -> None:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", *shlex.split(command.replace(BACKEND, receiver.url).replace("incident", str(tmp_path)))),
                 cwd=ROOT,
-                env={**os.environ, "KUBECONFIG": str(write_kubeconfig(tmp_path / "kubeconfig", server.url)), "TRACER_LISTEN": "127.0.0.1:0"},
+                env={
+                    "PATH": os.defpath,
+                    "KUBECONFIG": str(kubeconfig(tmp_path, server.url, "default")),
+                    "TRACER_LISTEN": "127.0.0.1:0",
+                },
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
             if GOES_ON.search(command):
-                await wait_until(lambda: bool(receiver.spans) or any(path.stat().st_size for path in tmp_path.glob("*.jsonl")))
+                async with asyncio.timeout(WITHIN_S):
+                    while not has_begun(receiver):  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)  # another process: nothing here tells when
                 process.send_signal(signal.SIGINT)
             out, error = await process.communicate(listed)
             assert bool(receiver.spans) == bool(SENDS.search(command))

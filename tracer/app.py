@@ -4,7 +4,8 @@ Keeps: tasks are started here and nowhere else, in one group, so that none is lo
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from tracer import __version__
@@ -14,26 +15,24 @@ from tracer.delivery.ledger import AT_REST_NS
 from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outcome import Delivered, Outcome, Refused
 from tracer.delivery.policy import Pace
-from tracer.errors import ApiError, BackendError, RightsError, TracerError
+from tracer.errors import BackendError, TracerError
 from tracer.events import Event, Report, What
 from tracer.health import readings
 from tracer.health.heartbeat import Heartbeat
 from tracer.health.metrics import Metrics
 from tracer.health.server import Server
 from tracer.health.verdict import live, ready
-from tracer.kube.cluster import read_cluster
-from tracer.kube.reflector import Api, Reflector, reflectors_of
+from tracer.kube.reflector import Api, Reflector
+from tracer.kube.watches import Watches
+from tracer.kube.wire import Told
 from tracer.settings import Settings
-from tracer.tekton.observation import Seen
 from tracer.tekton.times import SECOND_NS
 from tracer.telemetry.records import SpanRecord
 from tracer.transport import Transport, TransportSettings
 
 GRACE_S = 25.0  # of the 30 s that Kubernetes gives: the rest is for closing
-API_PATIENCE_S, BACKEND_PATIENCE_S = 30.0, 60.0  # of a single round; the controller itself never gives up
+BACKEND_PATIENCE_S = 60.0  # of a single round; the controller itself never gives up
 _POLL_S = 0.1
-_FINAL = {"forbidden": RightsError, "not_served": ApiError, "unauthorized": ApiError}
-"""What a person must mend before a list can come, by the reflector's reason."""
 RESTART = "restart"
 """Why spans of deleted objects are lost: only we had them, and we ended."""
 
@@ -87,29 +86,29 @@ class App:
         """Wire it; nothing is asked or sent yet. `show` is given what the backend has taken."""
         otlp = settings.config.otlp
         self.is_stopping = False
-        self._settings, self._account, self._clock = settings, account, clock
-        self._tell, self._trouble = report, ""
+        self._settings, self._account, self._clock, self._report = settings, account, clock, report
         self._to_cluster, self._to_backend = Transport(account.transport, clock), Transport(settings.transport, clock)
         sent = OtlpHttp(self._to_backend, otlp.endpoint, settings.endpoint_name, is_compressed=otlp.compression == "gzip")
         self._metrics = Metrics(__version__, self._counts)
         self._heart = Heartbeat(clock, self._metrics.observe_stall)
+        turn = asyncio.Lock()
+
+        def watch(namespace: str, tell: Callable[[Told], None]) -> Watches:
+            return Watches([namespace], settings.spans.schema, account, self._to_cluster, clock, tell, report, turn)
+
         self.controller = Controller(
             settings.config.watch.namespaces,
+            watch,
             settings.spans,
             DryRun() if is_dry else sent,
             clock,
             Pace(usual_timeout_s=settings.try_timeout_s),
-            self._report,
+            report,
             show,
             self._metrics.observe_request,
             self._metrics.observe_lag,
         )
         self._backend_name = "nobody: a dry run" if is_dry else settings.endpoint_name
-        turn = asyncio.Lock()
-        for namespace, scope in self.controller.scopes.items():
-            scope.reflectors = reflectors_of(
-                namespace, settings.spans.schema, account, self._to_cluster, clock, turn, scope.tell, self._report
-            )
 
     @property
     def reflectors(self) -> list[Reflector]:
@@ -120,12 +119,6 @@ class App:
     def is_synced(self) -> bool:
         """Whether everything was listed once."""
         return all(scope.judged_ns is not None for scope in self.controller.scopes.values())
-
-    def _report(self, event: Event) -> None:
-        """Pass it on, and remember why nothing can be listed."""
-        if event.what is What.WATCH_FAILED:
-            self._trouble = event.message
-        self._tell(event)
 
     async def run(self, stop: Stop) -> None:
         """Watch and send until a stop is asked for, and then send what is due, until there is no more time.
@@ -168,15 +161,14 @@ class App:
             beating = tasks.create_task(self._heart.run(), name="heartbeat")
             sending = tasks.create_task(self.controller.sender.run(), name="sender")
             judging = tasks.create_task(self.controller.run(), name="controller")
-            watching = tasks.create_task(self._watch(), name="watches")
-            if ends_by_itself:
-                failure = await self._await_lists(stop)
-            else:
-                await self._say_when_synced(stop)
-                await stop.requested.wait()
-            deadline_s, self.is_stopping = self._clock.now_s() + grace_s, True
-            self._report(Event(What.STOPPING, "Stopping: what is due is sent first."))
-            await _end(watching)
+            async with self._watching():
+                if ends_by_itself:
+                    failure = await self._await_lists(stop)
+                else:
+                    await self._say_when_synced(stop)
+                    await stop.requested.wait()
+                deadline_s, self.is_stopping = self._clock.now_s() + grace_s, True
+                self._report(Event(What.STOPPING, "Stopping: what is due is sent first."))
             await _end(judging)
             await self.controller.step()
             await self._flush(stop, deadline_s, gives_up=ends_by_itself)
@@ -185,17 +177,13 @@ class App:
         self._say_account()
         return failure
 
-    async def _watch(self) -> None:
-        """Keep every watch going."""
-        if not self._settings.config.watch.namespaces:
-            schema = self._settings.spans.schema
-            cluster = await read_cluster(self._account, self._to_cluster, self._clock, schema, self._report)
-            if cluster is not None:
-                for scope in self.controller.scopes.values():
-                    scope.tell(Seen(cluster))
-        async with asyncio.TaskGroup() as tasks:
-            for one in self.reflectors:
-                tasks.create_task(one.run(), name=f"{one.feed.kind.plural} {one.feed.namespace} {one.feed.reason}")
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[None]:
+        """Keep every watch going as long as the context is open."""
+        async with AsyncExitStack() as stack:
+            for scope in self.controller.scopes.values():
+                await stack.enter_async_context(scope.watches.running())
+            yield
 
     async def _say_when_synced(self, stop: Stop) -> None:
         while not self.is_synced and not stop.requested.is_set():
@@ -206,16 +194,11 @@ class App:
 
     async def _await_lists(self, stop: Stop) -> TracerError | None:
         """Wait until everything was listed and what was just written has come to rest; say what keeps it from that."""
-        deadline_s = self._clock.now_s() + API_PATIENCE_S
-        while not self.is_synced and not stop.requested.is_set():
-            reasons = {one.reason: one.trouble for one in self.reflectors if one.is_awaited and one.trouble}
-            for reason, of_type in _FINAL.items():
-                if reason in reasons:
-                    return of_type(f"{reasons[reason].rstrip('.')}.")
-            if self._clock.now_s() >= deadline_s:
-                why = self._trouble or f"{self._account.url} has not answered."
-                return ApiError(f"The cluster could not be listed within {API_PATIENCE_S:g} s: {why}")
-            await self._clock.wait(stop.requested, _POLL_S)
+        try:
+            for scope in self.controller.scopes.values():
+                await scope.watches.listed()
+        except TracerError as error:
+            return error
         await self._clock.wait(stop.requested, AT_REST_NS / SECOND_NS + TICK_S + GATHER_S)
         return None
 

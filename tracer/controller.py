@@ -10,6 +10,7 @@ Source: operations 2.1, 2.6 to 2.8; decisions 0010, 0011.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from tracer.clock import Clock
 from tracer.delivery.ledger import Dropped, Due, Ledger
@@ -20,6 +21,7 @@ from tracer.delivery.readings import Loss
 from tracer.delivery.sender import Sender
 from tracer.events import Event, Report, What
 from tracer.kube.reflector import NECESSARY, Reflector
+from tracer.kube.watches import Watches
 from tracer.kube.wire import Told
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Observation, Seen, Synced, Vanished
@@ -28,6 +30,7 @@ from tracer.telemetry.records import SpanRecord
 
 GATHER_S = 0.1  # what changes together arrives together: looked at once, and sent in one request
 TICK_S = 0.5  # how late a deadline may be noticed
+Tell = Callable[[Told], None]
 MEMORY_CAP = "memory_cap"
 """Why spans of deleted objects are lost: only we had them, and there were too many."""
 
@@ -38,19 +41,21 @@ class Scope:
     Owners and what they own are always in one namespace, so scopes have nothing to do with each other.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, news: asyncio.Event) -> None:
-        """Begin with nothing watched."""
+    def __init__(
+        self, ledger: Ledger, watch: Callable[[Callable[[Told], None]], Watches], clock: Clock, news: asyncio.Event
+    ) -> None:
+        """Begin with nothing known; `watch` makes the watches, which tell it to a function."""
         self.ledger = ledger
-        self.reflectors: list[Reflector] = []
+        self.watches = watch(self.tell)
         self.judged_ns: int | None = None
         """Until when is judged, Unix nanoseconds; None before everything was listed once."""
         self._clock = clock
         self._news = news
 
     @property
-    def awaited(self) -> list[Reflector]:
-        """The watches whose first lists must come before anything is judged."""
-        return [one for one in self.reflectors if one.is_awaited]
+    def reflectors(self) -> list[Reflector]:
+        """The single watches."""
+        return self.watches.reflectors
 
     def tell(self, told: Told | Observation) -> None:
         """Take in what a watch tells."""
@@ -61,11 +66,8 @@ class Scope:
     def move_on(self) -> None:
         """Let time pass, if everything that judgement rests on is seen."""
         necessary = [one for one in self.reflectors if one.feed.kind in NECESSARY]
-        if self.judged_ns is None:
-            may_move = bool(self.reflectors) and not self.awaited
-        else:
-            may_move = all(one.is_current for one in necessary)
-        if may_move:
+        is_seen = all(one.is_current for one in necessary) if self.judged_ns is not None else not self.watches.is_awaited
+        if is_seen:
             self.judged_ns = max(self.judged_ns or 0, self._clock.unix_ns())
 
 
@@ -75,6 +77,7 @@ class Controller:
     def __init__(
         self,
         namespaces: Iterable[str],
+        watch: Callable[[str, Tell], Watches],
         settings: SpanSettings,
         backend: Backend,
         clock: Clock,
@@ -84,13 +87,13 @@ class Controller:
         measure_try: Callable[[float], None] = lambda _: None,
         measure_lag: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """Prepare for some namespaces, or for all of them if none is named.
+        """Prepare for some namespaces, or for all of them if none is named; `watch` makes the watches of each.
 
         `show` is given what the backend has taken; `measure_try` is told how many seconds each request took, `measure_lag` how
         many passed from when something was due to its acknowledgement.
         """
         self._news = asyncio.Event()
-        self.scopes = {one: Scope(Ledger(settings), clock, self._news) for one in list(namespaces) or [""]}
+        self.scopes = {one: Scope(Ledger(settings), partial(watch, one), clock, self._news) for one in list(namespaces) or [""]}
         self.outbox = Outbox(self._spans_of, backend.encode)
         self.sender = Sender(backend, self.outbox, self._acknowledge, clock, pace, report, measure_try)
         self.lost_spans: Counter[str] = Counter()

@@ -275,7 +275,7 @@ class _Cluster:
         match answer.status:
             case HTTPStatus.UNAUTHORIZED:
                 found = f"{self._name} does not know who asks (401)"
-                return _failed(check, found, f"renew the token, or log in again; {_ADDRESS}", ApiError)
+                return _failed(check, found, f"renew the token, or log in again; {_ADDRESS}", RightsError)
             case HTTPStatus.FORBIDDEN:
                 return _failed(check, f"{self._name} does not allow it (403): {said}".rstrip(": "), "grant it", RightsError)
             case status:

@@ -6,7 +6,7 @@ from functools import partial
 
 import click
 
-from tracer.cli.options import EVERYTHING, cluster_options, find_cluster, read_settings, settings_options
+from tracer.cli.options import EVERYTHING, cluster_options, open_api, read_settings, settings_options
 from tracer.clock import Clock
 from tracer.doctor import Check, Finding, State, diagnose
 from tracer.explain.terminal.glyphs import printable
@@ -24,8 +24,8 @@ def doctor(
     context_of_command: click.Context,
     /,
     output: str,
-    kubeconfig: str,
-    context: str,
+    kubeconfig: str | None,
+    context: str | None,
     *,
     no_send: bool,
     config_file: str | None,
@@ -42,7 +42,7 @@ def doctor(
     """  # noqa: D301 - click's mark for text that is not to be wrapped
     settings = read_settings(config_file, given, sends=not no_send)
     tell = _print_json if output == "json" else _print_text
-    find = partial(find_cluster, kubeconfig, context)
+    find = partial(open_api, kubeconfig, context)
     context_of_command.exit(asyncio.run(diagnose(find, settings, Clock(), tell, sends=not no_send)))
 
 

@@ -34,18 +34,6 @@ def settings_options(*prefixes: str) -> Callable[[Callable[..., Any]], Callable[
     return decorate
 
 
-def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--kubeconfig` and `--context`, for `find_cluster`."""
-    about = "The kubeconfig; without it KUBECONFIG, in a Pod the Pod's own account, else ~/.kube/config."
-    command = click.option("--context", metavar="NAME", default="", help="Its context; without it the current one.")(command)
-    return click.option("--kubeconfig", metavar="FILE", default="", help=about)(command)
-
-
-def find_cluster(kubeconfig: str, context: str) -> InCluster | Kubeconfig:
-    """Find the API server that `cluster_options` named. Raises as `find_api` does."""
-    return find_api(os.environ, kubeconfig, context)  # noqa: TID251 - as in read_settings
-
-
 def read_settings(config_file: str | None, given: Mapping[str, str | None], *, sends: bool = True) -> Settings:
     """Put the settings together from what `settings_options` gave a command. Raises InputError if they cannot be used."""
     flags = {key.name: value for key in KEYS.values() if (value := given.get(_parameter(key))) is not None}

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -85,7 +86,8 @@ async def _record(
 
     for one in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(one, stop)
-    named, troubles = say_namespaces(namespaces), _Troubles()
+    named = say_namespaces(namespaces)
+    troubles = _Troubles(lambda: {f"{one.trouble.rstrip('.')}." for one in watches.reflectors})
 
     def begin() -> None:
         note(f"recording {named} to {printable(str(recorder.path))}; end with Ctrl-C.")
@@ -100,44 +102,34 @@ async def _record(
 class _Troubles:
     """Says on standard error what is wrong with watches: once when it begins, however many have it, and when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, present: Callable[[], set[str]]) -> None:
         """Say nothing yet: what is wrong before the recording has begun may end it, and is said then."""
+        self._present = present
         self._has_begun = False
-        self._of: dict[tuple[object, ...], str] = {}
-        self._kinds: dict[str, set[Kind]] = {}
+        self._lasting: dict[str, None] = {}
 
     def begin(self) -> None:
         """Say what is wrong now, and from now on what happens."""
         self._has_begun = True
-        for trouble in self._kinds:
-            note(printable(trouble))
+        for sentence in self._lasting:
+            note(printable(sentence))
 
     def report(self, event: Event) -> None:
         """Take in what happens to a watch."""
-        match event.what:
-            case What.WATCH_FAILED:
-                self._failed(_key(event), Kind(str(event.fields["kind"])), event)
-            case What.WATCH_RECOVERED:
-                self._recovered(_key(event))
-            case _:
-                note(printable(event.message))
+        if event.what is What.WATCH_RECOVERED:
+            present = self._present()
+            for sentence in [one for one in self._lasting if one not in present]:
+                del self._lasting[sentence]
+                self._say(f"mended: {sentence}")
+        elif not _is_absent(event) and event.message not in self._lasting:
+            self._lasting[event.message] = None
+            self._say(event.message)
 
-    def _failed(self, key: tuple[object, ...], kind: Kind, event: Event) -> None:
-        if key in self._of or (kind is Kind.CUSTOM_RUN and event.fields["reason"] == "not_served"):
-            return
-        if self._has_begun and event.message not in self._kinds:
-            note(printable(event.message))
-        self._of[key] = event.message
-        self._kinds.setdefault(event.message, set()).add(kind)
-
-    def _recovered(self, key: tuple[object, ...]) -> None:
-        trouble = self._of.pop(key, None)
-        if trouble is None or trouble in self._of.values():
-            return
-        kinds = self._kinds.pop(trouble)
+    def _say(self, sentence: str) -> None:
         if self._has_begun:
-            note(f"{', '.join(sorted(kind.plural for kind in kinds))} are watched again.")
+            note(printable(sentence))
 
 
-def _key(event: Event) -> tuple[object, ...]:
-    return tuple(event.fields.get(name) for name in ("kind", "namespace", "events"))
+def _is_absent(event: Event) -> bool:
+    """Say whether it is no trouble: not every cluster serves CustomRuns."""
+    return event.fields.get("kind") == Kind.CUSTOM_RUN and event.fields.get("reason") == "not_served"

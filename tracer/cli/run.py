@@ -7,7 +7,7 @@ import sys
 import click
 
 from tracer.app import App, Stop
-from tracer.cli.options import EVERYTHING, cluster_options, find_cluster, read_settings, settings_options
+from tracer.cli.options import EVERYTHING, cluster_options, open_api, read_settings, settings_options
 from tracer.cli.printing import Count, all_rows_option, output_option, printer_of
 from tracer.cli.replay import EXIT_FOUND
 from tracer.clock import Clock
@@ -24,8 +24,8 @@ from tracer.health.log import Log
 @settings_options(*EVERYTHING)
 def run(
     output: str | None,
-    kubeconfig: str,
-    context: str,
+    kubeconfig: str | None,
+    context: str | None,
     *,
     once: bool,
     dry_run: bool,
@@ -40,7 +40,7 @@ def run(
     SIGTERM ends it within 25 s, with what is due delivered first; a second one at once.
     """
     settings = read_settings(config_file, given, sends=not dry_run)
-    account = find_cluster(kubeconfig, context)
+    account = open_api(kubeconfig, context)
     count = Count(printer_of(output or ("text" if dry_run else None), show_all=show_all), must_print=dry_run)
     clock = Clock()
     log = Log(sys.stderr, Level(settings.config.log.level), clock)

@@ -260,9 +260,9 @@ class Reflector:
 
     def _answered(self) -> None:
         """Note that the server does as it was asked."""
-        if self.trouble:
+        had_trouble, self.trouble, self.reason = bool(self.trouble), "", ""
+        if had_trouble:
             self._report(Event(What.WATCH_RECOVERED, f"{self.feed.kind.plural} are watched again.", self._fields()))
-        self.trouble = self.reason = ""
         self._is_refused = False
         if self._since_s is None and not self.course.is_listing:
             self._since_s = self._clock.now_s()

@@ -8,21 +8,19 @@ Must not know: what is made of what they tell.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 
 from tracer.clock import Clock
 from tracer.errors import ApiError, InputError, RightsError, TracerError
-from tracer.events import Event, Report, What
+from tracer.events import Event, Report
+from tracer.kube.cluster import ClusterQuestion
 from tracer.kube.reflector import NECESSARY, Api, Reflector, reflectors_of
 from tracer.kube.wire import Told
-from tracer.tekton.decode import Namespace, Schema, decode
-from tracer.tekton.names import CLUSTER_NAMESPACE, CORE_VERSION, Kind
+from tracer.tekton.decode import Schema
 from tracer.tekton.observation import Seen, Synced
-from tracer.transport import Answer, Transport
+from tracer.transport import Transport
 
 SILENT_S = 30.0  # without a byte of a first list
 _LOOK_EVERY_S = 0.2
-_CLUSTER_WITHIN_S = 5.0
 _HOPELESS: dict[str, tuple[int, type[TracerError]]] = {
     "credentials": (1, InputError),
     "not_served": (1, ApiError),
@@ -48,40 +46,57 @@ class Watches:
         clock: Clock,
         tell: Callable[[Told], None],
         report: Report = lambda _: None,
+        turn: asyncio.Lock | None = None,
     ) -> None:
-        """Prepare. `tell` is told everything that is read, `report` what happens to the watches.
+        """Prepare. `tell` is told everything that is read, `report` what happens to the watches; `turn` is held by who lists.
 
-        With all namespaces the first that is told is the Namespace that stands for the cluster, if it may be read.
+        With all namespaces the Namespace that stands for the cluster is asked for first, and told if it may be read.
         """
-        self._is_cluster_asked = "" in namespaces
-        self._api, self._transport, self._clock = api, transport, clock
+        self._api, self._clock = api, clock
         self._tell, self._report = tell, report
-        self._schema = schema
         self._news = asyncio.Event()
-        turn = asyncio.Lock()
+        self._cluster: ClusterQuestion | None = None
+        if "" in namespaces:
+            self._cluster = ClusterQuestion(api, transport, clock, schema, lambda value: tell(Seen(value)), self._note)
+        turn = turn or asyncio.Lock()
         self.reflectors: list[Reflector] = [
             reflector
             for namespace in dict.fromkeys(namespaces)
             for reflector in reflectors_of(namespace, schema, api, transport, clock, turn, self._hear, self._note)
         ]
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether something is still to come that nothing should be judged without."""
+        return self._is_cluster_awaited or any(one.is_awaited for one in self.reflectors)
+
+    @property
+    def _is_cluster_awaited(self) -> bool:
+        return self._cluster is not None and not self._cluster.is_answered
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep them going as long as the context is open. Raises InputError if the credentials cannot be read."""
-        if self._is_cluster_asked:
-            await self._ask_cluster()
+        """Keep them going as long as the context is open."""
         failure: TracerError | None = None
         async with asyncio.TaskGroup() as tasks:
-            watching = [tasks.create_task(one.run(), name=f"watch {one.feed.path}") for one in self.reflectors]
+            watching = tasks.create_task(self._run(), name="watches")
             try:
                 yield
             except TracerError as error:  # the group would wrap what is no fault of a task
                 failure = error
             finally:
-                for one in watching:
-                    one.cancel()
+                watching.cancel()
         if failure is not None:
             raise failure
+
+    async def _run(self) -> None:
+        if self._cluster is not None:
+            await self._cluster.ask()
+        async with asyncio.TaskGroup() as tasks:
+            for one in self.reflectors:
+                tasks.create_task(one.run(), name=f"{one.feed.path} {one.feed.reason}")
+            if self._cluster is not None:
+                await self._cluster.ask_on()
 
     async def listed(self, look: Callable[[], None] = lambda: None) -> None:
         """Wait until all that there is was told, but for what need not be there; look is called several times a second.
@@ -90,7 +105,8 @@ class Watches:
         not be read, InputError if the credentials cannot be used.
         """
         since_s, progress = self._clock.now_s(), (0, 0)
-        while awaited := [one for one in self.reflectors if one.is_awaited]:
+        while self.is_awaited:
+            awaited = [one for one in self.reflectors if one.is_awaited]
             needed = [one for one in awaited if one.feed.kind in NECESSARY]
             for one in needed:
                 tries, error = _HOPELESS.get(one.reason, (0, ApiError))
@@ -121,22 +137,3 @@ class Watches:
     def _note(self, event: Event) -> None:
         self._news.set()
         self._report(event)
-
-    async def _ask_cluster(self) -> None:
-        """Ask for the Namespace whose UID stands for the cluster's."""
-        url = f"{self._api.url}/api/{CORE_VERSION}/{Kind.NAMESPACE.plural}/{CLUSTER_NAMESPACE}"
-        answer = await self._transport.get(url, self._api.headers(is_refused=False), _CLUSTER_WITHIN_S)
-        if isinstance(answer, Answer) and answer.status == HTTPStatus.UNAUTHORIZED:
-            answer = await self._transport.get(url, self._api.headers(is_refused=True), _CLUSTER_WITHIN_S)
-        if isinstance(answer, Answer) and answer.status == HTTPStatus.OK:
-            value = decode(answer.body, self._schema, Kind.NAMESPACE)
-            if isinstance(value, Namespace):
-                self._tell(Seen(value))
-                return
-        why = f"answered {answer.status}" if isinstance(answer, Answer) else answer.why
-        self._report(
-            Event(
-                What.CLUSTER_UNKNOWN,
-                f"{url} {why}: spans do without k8s.cluster.uid; to have it, grant get on that Namespace.",
-            )
-        )

@@ -179,7 +179,7 @@ def test_what_a_controller_counts_is_read() -> None:
         "tracer_outbox_oldest_age_seconds": 12.5,
         "tracer_runs_incomplete_total reason=gap": 12,
         "tracer_late_changes_total": 2,
-        "tracer_runs_not_sampled_total": 3,
+        "tracer_spans_not_sampled_total": 3,
         "tracer_last_acknowledged_timestamp_seconds": READ_AT_S,
         "tracer_objects kind=TaskRun state=watched": 13,
         "tracer_trace_context_ignored_total reason=malformed": 14,

@@ -110,7 +110,7 @@ def _read_cluster(one: Replay, api: InCluster | Kubeconfig, namespaces: tuple[st
     for sentence in left_out:
         note(f"passed over: {printable(sentence)}")
     told = [span for batch in one.rest() for span in batch.spans]
-    one.ledger.losses.pop(Loss.LATE_EVENT, None)  # those of Pods that are not Tekton's come too
+    one.ledger.losses.pop(Loss.STRAY_EVENT, None)  # those of Pods that are not Tekton's come too
     return f"{named[0].upper()}{named[1:]} tell{'s' * (len(namespaces) == 1 and namespaces != ('',))}", told
 
 

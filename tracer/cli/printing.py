@@ -25,7 +25,8 @@ _GROUP_SPANS = 2_000  # of `-o otlp`: a small recording becomes one group, a lar
 _LOSSES = {
     Loss.CHILD_MISSING: "children that a run names were not in the input, and are not told: give their TaskRuns and Pods too",
     Loss.LATE_READING: "later readings of what was already told, or of Pods without a TaskRun, left out",
-    Loss.LATE_EVENT: "Events of Pods that are not there left out",
+    Loss.LATE_EVENT: "Events of Pods that were already told left out",
+    Loss.STRAY_EVENT: "Events of Pods that are not there left out",
     Loss.OWNER_UNKNOWN: "runs told by themselves: the run that owns them is not there",
     Loss.UNSAMPLED: "spans left out, because whoever started the run asked for no trace (sampled flag 00)",
     Loss.NOT_A_PIPELINE: "spans of CustomRuns outside any PipelineRun left out",

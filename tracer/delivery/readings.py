@@ -43,7 +43,9 @@ class Loss(StrEnum):
     LATE_READING = "late reading"
     """A reading of an object that was already told to its end, or whose TaskRun never came."""
     LATE_EVENT = "late event"
-    """An Event of a Pod that was already forgotten, or that never came."""
+    """An Event of a Pod that was already told and forgotten."""
+    STRAY_EVENT = "stray event"
+    """An Event of a Pod that never came: most are of Pods that have nothing to do with Tekton."""
     OWNER_UNKNOWN = "owner unknown"
     """A run whose owner is not there: told as if nothing were above it."""
     CHILD_MISSING = "child missing"
@@ -329,7 +331,7 @@ class Readings:
             return
         self._swept_ns = now_ns
         for uid in [uid for uid, (since_ns, _) in self._stray_events.items() if now_ns - since_ns >= STRAY_EVENTS_NS]:
-            self.losses[Loss.LATE_EVENT] += len(self._stray_events.pop(uid)[1])
+            self.losses[Loss.STRAY_EVENT] += len(self._stray_events.pop(uid)[1])
         for pod in [pod for pod in self._pods.values() if pod.task_run_uid not in self.cells]:
             is_alone = pod.is_gone or self.listed_ns.get(Kind.TASK_RUN, 0) > pod.seen_ns
             if is_alone and now_ns - pod.seen_ns >= STRAY_PODS_NS:

@@ -100,8 +100,8 @@ RUNS_INCOMPLETE = _counter(
     Label("reason", ("deleted_running", "gap")),
 )
 LATE_CHANGES = _counter("tracer_late_changes_total", "Changes of what was already told to its end, which are not sent.")
-RUNS_NOT_SAMPLED = _counter(
-    "tracer_runs_not_sampled_total", "Spans left out because whoever started their run asked for no trace."
+SPANS_NOT_SAMPLED = _counter(
+    "tracer_spans_not_sampled_total", "Spans left out because whoever started their run asked for no trace."
 )
 LAST_ACKNOWLEDGED = _gauge(
     "tracer_last_acknowledged_timestamp_seconds", "When the backend acknowledged something last; absent before it ever did."

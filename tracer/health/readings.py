@@ -103,7 +103,7 @@ def read_delivery(controller: ControllerCounts) -> Readings:
         families.OUTBOX_OLDEST_AGE: {(): controller.oldest_due_age_s()},
         families.RUNS_INCOMPLETE: _labelled(controller.incomplete),
         families.LATE_CHANGES: {(): losses.get(Loss.LATE_READING, 0)},
-        families.RUNS_NOT_SAMPLED: {(): losses.get(Loss.UNSAMPLED, 0)},
+        families.SPANS_NOT_SAMPLED: {(): losses.get(Loss.UNSAMPLED, 0)},
         families.LAST_ACKNOWLEDGED: {} if last_s is None else {(): last_s},
         families.OBJECTS: {(kind, state): count for (kind, state), count in controller.held_objects.items()},
         families.TRACE_CONTEXT_IGNORED: _labelled(controller.ignored_contexts),

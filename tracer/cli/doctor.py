@@ -6,7 +6,7 @@ from functools import partial
 
 import click
 
-from tracer.cli.options import EVERYTHING, cluster_options, open_api, read_settings, settings_options
+from tracer.cli.options import SENDING, WATCHING, cluster_options, open_api, read_settings, settings_options
 from tracer.clock import Clock
 from tracer.doctor import Check, Finding, State, diagnose
 from tracer.explain.terminal.glyphs import printable
@@ -18,7 +18,7 @@ _STATE_WIDTH, _CHECK_WIDTH = (max(map(len, words)) for words in (State, Check))
 @click.option("--no-send", is_flag=True, help="Send no test span.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print.")
 @cluster_options
-@settings_options(*EVERYTHING)
+@settings_options(*WATCHING, *SENDING)
 @click.pass_context
 def doctor(
     context_of_command: click.Context,

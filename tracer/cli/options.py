@@ -16,6 +16,8 @@ from tracer.settings import CONFIG_VARIABLE, Settings, load
 RENDERING = ("spans.", "service.", "cluster.")
 """What enters the bytes of a span."""
 SENDING = ("otlp.",)
+WATCHING = ("watch.",)
+SERVING = ("listen", "log.")
 EVERYTHING = ("",)
 _FILE_BYTES = 1 << 20
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

@@ -7,7 +7,7 @@ import sys
 import click
 
 from tracer.app import App, Stop
-from tracer.cli.options import EVERYTHING, cluster_options, open_api, read_settings, settings_options
+from tracer.cli.options import RENDERING, SENDING, SERVING, WATCHING, cluster_options, open_api, read_settings, settings_options
 from tracer.cli.printing import Count, all_rows_option, output_option, printer_of
 from tracer.cli.replay import EXIT_FOUND
 from tracer.clock import Clock
@@ -21,7 +21,7 @@ from tracer.health.log import Log
 @output_option
 @all_rows_option
 @cluster_options
-@settings_options(*EVERYTHING)
+@settings_options(*WATCHING, *SENDING, *RENDERING, *SERVING)
 def run(
     output: str | None,
     kubeconfig: str | None,

@@ -232,3 +232,31 @@ def test_pods_and_runs_are_read_alike() -> None:
         (told,) = course.line(event("ADDED", value))
         assert isinstance(told, Seen)
         assert type(told.object).__name__ == kind
+
+
+def test_an_object_that_cannot_be_read_is_known_by_its_own_uid() -> None:
+    """Its owner's UID comes first, and is not taken for it: the next list tells neither as vanished."""
+    bad = {"metadata": {"name": "bad", "ownerReferences": [{"uid": "owner"}], "uid": "bad"}, "status": 3}
+    course = synced("a")
+    assert names(course.line(event("ADDED", bad))) == ["Malformed"]
+    course.start_over()
+    course.request(0, 300)
+    assert names(course.line(event("ADDED", bad))) == ["Malformed"]
+    assert names(course.line(bookmark(12, ends_list=True))) == ["?a", "Synced"]
+    course.start_over()
+    course.request(0, 300)
+    assert names(course.line(bookmark(13, ends_list=True))) == ["?bad", "Synced"]
+
+
+def test_what_was_not_read_is_not_told_as_vanished() -> None:
+    """A line that was too long may have been any object: nothing is told as vanished before the next list."""
+    course = synced("a", "b")
+    course.start_over()
+    course.request(0, 300)
+    assert names(course.line(event("ADDED", run("a", 11)))) == ["+a"]
+    assert names(course.line(TooLong(5 << 20))) == ["TooLong"]
+    assert names(course.line(bookmark(12, ends_list=True))) == ["Synced"]
+    course.start_over()
+    course.request(0, 300)
+    assert names(course.line(event("ADDED", run("a", 13)))) == ["+a"]
+    assert names(course.line(bookmark(14, ends_list=True))) == ["?b", "Synced"]

@@ -184,7 +184,7 @@ class Reflector:
         return None
 
     def _line(self, line: bytes | TooLong) -> float | None:
-        for told in (line,) if isinstance(line, TooLong) else self.course.line(line):
+        for told in self.course.line(line):
             self._pass_on(told)
             match told:
                 case Expired():

@@ -164,13 +164,21 @@ class _Status(msgspec.Struct, frozen=True, gc=False):
     message: str = ""
 
 
+class _Identity(msgspec.Struct, frozen=True, gc=False):
+    uid: str
+
+
+class _Identified(msgspec.Struct, frozen=True, gc=False):
+    metadata: _Identity
+
+
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _PAGE = msgspec.json.Decoder(_Page)
 _BOOKMARK = msgspec.json.Decoder(_Bookmark)
 _STATUS = msgspec.json.Decoder(_Status)
+_IDENTIFIED = msgspec.json.Decoder(_Identified)
 # Of all that the server writes before it, only strings could hold it, and in them the quotes are escaped.
 _VERSION = re.compile(rb'"resourceVersion":"([^"\\]*)"')
-_UID = re.compile(rb'"uid":"([^"\\]+)"')
 
 
 class Course:
@@ -193,6 +201,8 @@ class Course:
         """The UIDs that exist, as far as was told."""
         self._listed: set[str] | None = None
         """Those of the list that is being told; None while none is."""
+        self._has_unread = False
+        """Whether something in that list could not be read, so that nobody knows what it was."""
         self._begun_ns = 0
 
     @property
@@ -211,7 +221,7 @@ class Course:
         if not self.is_listing:
             return Request(Verb.WATCH, self.feed.path, {**self.feed.selectors, **watch, "resourceVersion": self.version})
         if not self._continue:
-            self._listed, self._begun_ns = set(), now_ns
+            self._listed, self._begun_ns, self._has_unread = set(), now_ns, False
         if self.can_stream_lists:
             stream = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
             return Request(Verb.WATCH, self.feed.path, {**self.feed.selectors, **watch, **stream})
@@ -234,8 +244,12 @@ class Course:
         if not self._continue:
             yield from self._end_list(page.metadata.resource_version)
 
-    def line(self, line: bytes) -> Iterator[Told]:
+    def line(self, line: bytes | TooLong) -> Iterator[Told]:
         """Take a line of a watch in."""
+        if isinstance(line, TooLong):
+            self._has_unread = True
+            yield line
+            return
         try:
             event = _ENVELOPE.decode(line)
         except (ValueError, msgspec.MsgspecError, RecursionError):
@@ -298,9 +312,10 @@ class Course:
 
     def _note_malformed(self, raw: msgspec.Raw) -> None:
         """Note an object that cannot be read: it exists, and must not be told as vanished."""
-        found = _UID.search(memoryview(raw))
-        if found is not None:
-            self._note(found[1].decode())
+        try:
+            self._note(_IDENTIFIED.decode(raw).metadata.uid)
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            self._has_unread = True
 
     def _move(self, raw: msgspec.Raw) -> None:
         found = _VERSION.search(memoryview(raw))
@@ -320,6 +335,8 @@ class Course:
 
     def _end_list(self, version: str) -> Iterator[Told]:
         listed = self._listed if self._listed is not None else set()
+        if self._has_unread:
+            listed |= self._known  # any of them may be what could not be read: the next list will tell
         for uid in sorted(self._known - listed):
             yield Vanished(self.feed.kind, uid)
         self._known, self._listed, self.version, self.is_synced = listed, None, version, True

@@ -68,22 +68,27 @@ class Stage:
 
     async def taken_in(self, content: Json) -> None:
         """Wait until the controller knows of the last change, which was of this object."""
-        kind, reason = kind_of(content["kind"], content["apiVersion"]), content.get("reason", "")
-        namespace, version = content["metadata"].get("namespace", ""), self.server.store.version
-        for one in self.reflectors:
-            if one.feed.kind is kind and one.feed.namespace in {"", namespace} and one.feed.reason in {"", reason}:
-                if kind is Kind.EVENT and content["involvedObject"]["kind"] != Kind.POD:
-                    continue
-                await self.until(partial(_knows, one, version))
+        version = self.server.store.version
+        for one in self.watches_of(content):
+            await self.until(partial(knows, one, version))
         await breathe()
 
+    def watches_of(self, content: Json) -> list[Reflector]:
+        """Say which watches tell of an object."""
+        kind, reason = kind_of(content["kind"], content["apiVersion"]), content.get("reason", "")
+        if kind is Kind.EVENT and content["involvedObject"]["kind"] != Kind.POD:
+            return []
+        namespaces = {"", content["metadata"].get("namespace", "")}
+        feeds = [(one, one.feed) for one in self.reflectors]
+        return [one for one, feed in feeds if feed.kind is kind and feed.namespace in namespaces and feed.reason in {"", reason}]
+
     async def end(self) -> None:
-        """Let all deadlines pass and everything be listed once more, so that all is told that can be told."""
+        """Let all deadlines pass and all that is served be listed once more, so that all is told that can be told."""
         await self.clock.leap(AFTER_ALL_S)
-        lists = {id(one): one.lists for one in self.reflectors}
-        for kind in {one.feed.kind for one in self.reflectors}:
+        served = [(one, one.lists) for one in self.reflectors if one.course.is_synced]
+        for kind in {one.feed.kind for one, _ in served}:
             self.server.send_error(kind, 410)
-        await self.until(lambda: all(one.lists > lists[id(one)] and one.is_current for one in self.reflectors))
+        await self.until(lambda: all(one.lists > lists and one.is_current for one, lists in served))
         await self.clock.leap(AFTER_ALL_S)
         await self.app.controller.step()
 
@@ -97,7 +102,8 @@ class Stage:
             yield from scope.ledger.unfinished()
 
 
-def _knows(reflector: Reflector, version: int) -> bool:
+def knows(reflector: Reflector, version: int) -> bool:
+    """Say whether a watch has told all that there was at a version of the server."""
     said = reflector.course.version
     return said.isdigit() and int(said) >= version
 
@@ -109,8 +115,13 @@ async def stage(
     settings: Settings,
     report: Report = lambda _: None,
     show: Callable[[list[SpanRecord]], None] = lambda _: None,
+    *,
+    is_awaited: bool = True,
 ) -> AsyncIterator[Stage]:
-    """Open the stage at a moment, in Unix nanoseconds; at its end the controller is stopped as by SIGTERM."""
+    """Open the stage at a moment, in Unix nanoseconds; at its end the controller is stopped as by SIGTERM.
+
+    It opens when everything was listed, unless that is not awaited.
+    """
     clock = PlayedClock(began_ns)
     app, stop = App(settings, Nobody(server.url), clock, report, show), Stop()
     failure = None
@@ -118,8 +129,9 @@ async def stage(
         running = tasks.create_task(app.play(stop), name="app")
         one = Stage(server, app, clock)
         try:
-            await one.until(lambda: all(each.is_current for each in one.reflectors))
-            await one.clock.move_on(1.0)
+            if is_awaited:
+                await one.until(lambda: all(each.is_current for each in one.reflectors))
+                await one.clock.move_on(1.0)
             yield one
         except TracerError as error:  # the group would wrap what is no fault of a task
             failure = error

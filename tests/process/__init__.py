@@ -1,0 +1,1 @@
+"""The whole controller against an API server and a backend on loopback."""

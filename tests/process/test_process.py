@@ -182,7 +182,8 @@ def test_an_authority_that_is_not_ours(tmp_path: Path) -> None:
             server.put(done())
             async with tracer(tmp_path, server.url, receiver.url, authority=tmp_path / "ca.pem") as one:
                 await one.says("watch_failed", "see certificate-authority in the kubeconfig.")
-                theirs.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+                theirs.cert_pem.write_to_path(str(tmp_path / "new.pem"))
+                (tmp_path / "new.pem").replace(tmp_path / "ca.pem")  # at once, so that no half of it is read
                 await one.says("synced", "Everything was listed: 1 objects.")
                 await stopped(one)
             assert len(one.sentences("watch_failed")) == 1

@@ -14,11 +14,22 @@ from time import perf_counter
 
 import msgspec
 
-from benchmarks.check import compare
+from benchmarks.check import compare, read_json
 from benchmarks.decoders import DECODERS, JSON, KUBERNETES, LINES, OURS, Rate
 from benchmarks.delivery import measure_delivery
+from benchmarks.history import read
 from benchmarks.maker import Made
+from benchmarks.watching import RUNS, measure_first_list, measure_memory, measure_pipeline, measure_watch
 
+REPLAY, DECODE, DELIVERY, WATCH, PIPELINE, FIRST_SYNC, MEMORY = LANES = (
+    "replay",
+    "decode",
+    "delivery",
+    "watch",
+    "pipeline",
+    "firstsync",
+    "memory",
+)
 RSS_LIMIT_MIB = 300
 ROUNDS = 3
 _PEERS = {JSON: "json.loads", KUBERNETES: "kubernetes Watch: V1Pod, else dicts"}
@@ -36,18 +47,50 @@ class Cost:
 def main() -> None:
     """Measure, print; leave with 1 if what was told is not what was meant, for then the figures mean nothing."""
     flags = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    flags.add_argument("lanes", nargs="*", metavar="LANE", help=f"what to measure: {', '.join(LANES)} (default: all of them)")
     flags.add_argument("--runs", type=int, default=10_000, help="how many PipelineRuns (default: %(default)s)")
     flags.add_argument("--seed", type=int, default=1, help="the same seed makes the same recording (default: %(default)s)")
     flags.add_argument("--keep", type=Path, metavar="FILE", help="leave the recording there, its truth and its spans beside it")
     chosen = flags.parse_args()
+    lanes = set(chosen.lanes or LANES)
+    if unknown := lanes - set(LANES):
+        flags.error(f"There is no lane {', '.join(sorted(unknown))}; there are {', '.join(LANES)}.")
     print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
     with TemporaryDirectory(prefix="tracer-bench-") as folder:
-        recording: Path = chosen.keep or Path(folder, "bench.jsonl")
-        make(recording, chosen.runs, chosen.seed)
-        is_right = measure_replay(recording)
-        measure_decoders(recording)
-        is_right &= measure_delivery(recording, ROUNDS)
+        is_right = measure_recording(lanes, chosen.keep or Path(folder, "bench.jsonl"), chosen.runs, chosen.seed)
+        is_right &= measure_watching(lanes, Path(folder, "history.msgpack"), chosen.seed)
     sys.exit(0 if is_right else 1)
+
+
+def measure_recording(lanes: set[str], recording: Path, runs: int, seed: int) -> bool:
+    """Measure the lanes that read a recording; say whether every figure counts."""
+    is_right = True
+    if lanes & {REPLAY, DECODE, DELIVERY}:
+        make(recording, runs, seed)
+    if REPLAY in lanes:
+        is_right &= measure_replay(recording)
+    if DECODE in lanes:
+        measure_decoders(recording)
+    if DELIVERY in lanes:
+        is_right &= measure_delivery(recording, ROUNDS)
+    return is_right
+
+
+def measure_watching(lanes: set[str], path: Path, seed: int) -> bool:
+    """Measure the lanes that read from an API server; say whether every figure counts."""
+    is_right = True
+    if lanes & {WATCH, PIPELINE, FIRST_SYNC}:
+        run([sys.executable, "-m", "benchmarks.history", str(path), str(RUNS), str(seed)])
+        told = read(path)
+    if WATCH in lanes:
+        is_right &= measure_watch(path, told, ROUNDS)
+    if PIPELINE in lanes:
+        is_right &= measure_pipeline(path, told, ROUNDS)
+    if FIRST_SYNC in lanes:
+        is_right &= measure_first_list(path, ROUNDS)
+    if MEMORY in lanes:
+        is_right &= measure_memory()
+    return is_right
 
 
 def make(recording: Path, runs: int, seed: int) -> None:
@@ -61,7 +104,7 @@ def measure_replay(recording: Path) -> bool:
     truth, told = recording.with_suffix(".truth.json"), recording.with_suffix(".otlp.json")
     cost = run([sys.executable, "-m", "tracer", "replay", "--dry-run", "-o", "otlp", str(recording)], told)
     made = msgspec.json.decode(truth.read_bytes(), type=Made)
-    verdict = compare(made.truth, told)
+    verdict = compare(made.truth, read_json(told))
     rates = [made.events / cost.seconds, made.size_bytes / 1e6 / cost.seconds, verdict.spans / cost.seconds]
     print("tracer replay --dry-run -o otlp, one process")
     print(f"{'seconds':>10}{'events/s':>10}{'MB/s':>8}{'spans/s':>10}{'max RSS':>12}")

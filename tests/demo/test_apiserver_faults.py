@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from tests.kit import RECORDINGS, SCENARIOS, Json, pod, task_run
-from tracer.demo.apiserver import ApiServer
+from tracer.demo.apiserver import ApiServer, Chunks
 from tracer.demo.faults import ALWAYS, Break, Refuse, Say, Slow
 from tracer.demo.protocol import Verb
 from tracer.tekton.names import LABEL_TASK_RUN, Kind
@@ -313,6 +313,22 @@ def test_any_line_can_be_sent() -> None:
             assert await content.readline() == b"{nonsense\n"
             assert await event(content) == ("ERROR", "Expired")
             assert await content.read() == b""
+
+    run(test)
+
+
+def test_chunks_go_out_as_they_are() -> None:
+    """Many lines at once reach a client like any others, also as the first thing that a stream says, and between others."""
+
+    async def test(client: Client) -> None:
+        lines = [b'{"type":"ADDED","object":{"metadata":{"name":"%d"}}}\n' % number for number in range(1000)]
+        async with client.watch() as content:
+            client.server.send(Kind.POD, Chunks.of(lines))
+            client.server.put(pod({}, name="b"))
+            client.server.send(Kind.POD, Chunks.of(lines[:1]))
+            told = [await event(content) for _ in range(1002)]
+            await client.server.drained()
+        assert told == [*(("ADDED", str(number)) for number in range(1000)), ("ADDED", "b"), ("ADDED", "0")]
 
     run(test)
 

@@ -8,7 +8,7 @@ import asyncio
 import json
 import math
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,15 @@ _CLUSTER: Json = {
         "creationTimestamp": "2026-01-01T00:00:00Z",
     },
 }
+
+
+class Chunks(bytes):
+    """Lines of a stream that stand in HTTP chunks already, one each, as a server writes them that has nothing to wait for."""
+
+    @classmethod
+    def of(cls, lines: Iterable[bytes]) -> Self:
+        """Put lines into chunks."""
+        return cls(b"".join(b"%x\r\n%b\r\n" % (len(line), line) for line in lines))
 
 
 class ApiServer:
@@ -163,9 +172,13 @@ class ApiServer:
             watch.bookmark()
 
     def send(self, kind: Kind, line: bytes) -> None:
-        """Send any bytes at all to the streams of a kind."""
+        """Send any bytes at all to the streams of a kind; Chunks go out as they are, which is the fastest way."""
         for watch in self._of(kind):
             watch.push(line)
+
+    async def drained(self) -> None:
+        """Wait until everything that was to be told has been written, or its stream has ended."""
+        await self.until(lambda: not any(watch.pending for watch in self._watches))
 
     def send_error(self, kind: Kind, code: int) -> None:
         """End the streams of a kind with an ERROR event."""
@@ -304,6 +317,10 @@ class ApiServer:
                     return
                 case bytes() if slow is not None:
                     await faults.write_slowly(response, said, slow)
+                case Chunks() if request.transport is not None:
+                    request.writer.send_headers()
+                    request.transport.write(said)
+                    await request.writer.drain()
                 case bytes():
                     await response.write(said)
                 case Break.CUT:

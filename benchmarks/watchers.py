@@ -1,0 +1,210 @@
+"""What does it take tracer to follow a cluster? One entrant a process, as shipped, the result as one JSON line: `NAME URL COUNT ...`.
+
+`watch URL EVENTS KIND` reads one kind to its transitions; `pipeline URL EVENTS SINK ENDED_AT` is the whole controller, and samples its
+memory; `watchlist URL COUNT` and `pages URL COUNT` list TaskRuns into a ledger; `wire URL EVENTS KIND` only counts, as fast as it can.
+
+Keeps: imports and the first connections lie outside the clock; the end is said on the monotonic clock, which all processes share.
+"""
+
+import asyncio
+import gc
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tracer.app import App, Stop
+from tracer.clock import Clock
+from tracer.delivery.ledger import Ledger
+from tracer.demo.stage import Nobody
+from tracer.kube.reflector import Reflector
+from tracer.kube.wire import Course, Feed, Told
+from tracer.lifecycle.changes import Readable, observe
+from tracer.lifecycle.facts import State
+from tracer.settings import load
+from tracer.tekton.event import Event
+from tracer.tekton.decode import Namespace
+from tracer.tekton.names import Kind
+from tracer.tekton.observation import Gone, Seen, Synced
+from tracer.telemetry.places import DEFAULT_SETTINGS
+from tracer.transport import Transport, TransportSettings
+
+WATCH, PIPELINE, WATCH_LIST, PAGES, WIRE = "watch", "pipeline", "watchlist", "pages", "wire"
+SAMPLE_EVENTS = 10_000
+_AFTER_S = 600.0  # when the controller looks, after the history's end: Pods' deadlines have passed, what waits for children has not
+_POLL_S = 0.05
+_MIB = 1 << 20
+
+
+@dataclass(slots=True)
+class Followed:
+    """What an entrant came to, and what that took."""
+
+    events: int
+    """How many it was told."""
+    result: int
+    """What came of them: transitions to an end, acknowledged spans, or objects."""
+    began_s: float
+    """When it began to connect, on the monotonic clock."""
+    until_s: float
+    """When it was done."""
+    cpu_s: float
+    """Of all threads, from when it began to connect."""
+    rss_mib: float
+    """The largest, over that from when it began to connect."""
+    curve_mib: list[float] = field(default_factory=list)
+    """The memory after every so many events."""
+
+
+class Meter:
+    """Measures one entrant. What there is when it starts is kept out of the garbage collector's sight, for all alike."""
+
+    def __init__(self) -> None:
+        """Start."""
+        gc.collect()
+        gc.freeze()
+        self._began_s, self._cpu_s, self._rss_mib = time.monotonic(), time.process_time(), rss_mib()
+
+    def stop(self, events: int, result: int) -> Followed:
+        """Say what it took."""
+        until_s, cpu_s = time.monotonic(), time.process_time()
+        largest_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return Followed(events, result, self._began_s, until_s, cpu_s - self._cpu_s, largest_mib - self._rss_mib)
+
+
+def rss_mib() -> float:
+    """Say how much memory this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / _MIB
+
+
+class _After(Clock):
+    """The clock, but begun at another time of day."""
+
+    def __init__(self, unix_s: float) -> None:
+        super().__init__()
+        self._began_ns = int(unix_s * 1e9) - time.monotonic_ns()
+
+
+class Transitions:
+    """Compares each reading with the one before, and counts the transitions to an end."""
+
+    def __init__(self, events: int) -> None:
+        """Wait for so many events."""
+        self.events, self.ended = 0, 0
+        self.is_over = asyncio.Event()
+        self._last: dict[str, Readable] = {}
+        self._expected = events
+
+    def tell(self, told: Told) -> None:
+        """Take in what the watch tells."""
+        if not isinstance(told, Seen | Gone) or isinstance(told.object, Event | Namespace):
+            return
+        value = told.object
+        uid = value.metadata.uid
+        for transition in observe(self._last.get(uid), value):
+            self.ended += transition.state is State.TERMINATED
+        self._last[uid] = value
+        self.events += 1
+        if self.events == self._expected:
+            self.is_over.set()
+
+
+async def watch(url: str, events: int, kind: Kind) -> Followed:
+    """Read a watch of one kind, and say what changed."""
+    transitions = Transitions(events)
+    return await _reflect(url, kind, transitions.tell, transitions.is_over, lambda meter: meter.stop(transitions.events, transitions.ended))
+
+
+async def first_list(url: str, count: int, *, in_pages: bool) -> Followed:
+    """List TaskRuns once into a ledger, which keeps every one of them."""
+    ledger, clock, is_over, listed = Ledger(), Clock(), asyncio.Event(), 0
+
+    def tell(told: Told) -> None:
+        nonlocal listed
+        if isinstance(told, Seen | Synced):
+            ledger.observe(told, clock.unix_ns())
+            listed += isinstance(told, Seen)
+        if isinstance(told, Synced):
+            is_over.set()
+
+    return await _reflect(url, Kind.TASK_RUN, tell, is_over, lambda meter: meter.stop(listed, ledger.held().total()), in_pages=in_pages)
+
+
+async def _reflect(url: str, kind: Kind, tell: Callable[[Told], None], is_over: asyncio.Event, stop: Callable[[Meter], Followed], *, in_pages: bool = False) -> Followed:
+    """Keep one watch going until it is over."""
+    clock, course = Clock(), Course(Feed(kind), DEFAULT_SETTINGS.schema)
+    course.can_stream_lists = not in_pages
+    async with Transport(TransportSettings(), clock) as transport, asyncio.TaskGroup() as tasks:
+        reflector = Reflector(course, Nobody(url), transport, clock, asyncio.Lock(), tell)
+        meter = Meter()
+        running = tasks.create_task(reflector.run(), name="reflector")
+        await is_over.wait()
+        followed = stop(meter)
+        running.cancel()
+    return followed
+
+
+async def pipeline(url: str, events: int, sink: str, ended_at: float) -> Followed:
+    """Run the controller until it was told everything, all runs are told to their end if they have one, and nothing is due."""
+    settings = load({"otlp.endpoint": sink}, {})
+    app, stop = App(settings, Nobody(url), _After(ended_at + _AFTER_S)), Stop()
+    courses = [one.course for scope in app.controller.scopes.values() for one in scope.reflectors]
+    curve_mib: list[float] = []
+    async with asyncio.TaskGroup() as tasks:
+        meter = Meter()
+        tasks.create_task(app.run(stop), name="app")
+        while True:
+            await asyncio.sleep(_POLL_S)
+            told = sum(count for course in courses for of_type, count in course.events.items() if of_type != "BOOKMARK")
+            if told // SAMPLE_EVENTS > len(curve_mib):
+                curve_mib.append(rss_mib())
+            if told >= events and _is_all_told(app):
+                break
+        followed = meter.stop(told, app.controller.outbox.books.delivered)
+        followed.curve_mib = curve_mib
+        stop.ask()
+        stop.ask()
+    return followed
+
+
+def _is_all_told(app: App) -> bool:
+    """Say whether nothing is watched that has ended, and nothing is due."""
+    ledgers = [scope.ledger for scope in app.controller.scopes.values()]
+    return not any(ledger.unacknowledged or any(True for one in ledger.unfinished() if one.value.status.completion_time) for ledger in ledgers)
+
+
+def wire(url: str, events: int, kind: Kind) -> Followed:
+    """Count the ends of lines as they come out of the socket."""
+    address, read, last = urlsplit(url), 0, b""
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        meter = Meter()
+        connection.sendall(f"GET {Feed(kind).path}?watch=true HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+        while read < events and (piece := connection.recv(1 << 20)):
+            read += (last + piece).count(b"}\n")
+            last = piece[-1:]
+        return meter.stop(read, 0)
+
+
+def main() -> None:
+    """Measure one entrant."""
+    name, url, count, *rest = sys.argv[1:]
+    match name:
+        case "watch":
+            followed = asyncio.run(watch(url, int(count), Kind(rest[0])))
+        case "pipeline":
+            followed = asyncio.run(pipeline(url, int(count), rest[0], float(rest[1])))
+        case "wire":
+            followed = wire(url, int(count), Kind(rest[0]))
+        case _:
+            followed = asyncio.run(first_list(url, int(count), in_pages=name == PAGES))
+    sys.stdout.buffer.write(msgspec.json.encode(followed))
+
+
+if __name__ == "__main__":
+    main()

@@ -14,12 +14,11 @@ from time import perf_counter
 
 import msgspec
 
+from benchmarks import watching
 from benchmarks.check import compare, read_json
 from benchmarks.decoders import DECODERS, JSON, KUBERNETES, LINES, OURS, Rate
 from benchmarks.delivery import measure_delivery
-from benchmarks.history import read
 from benchmarks.maker import Made
-from benchmarks.watching import RUNS, measure_first_list, measure_memory, measure_pipeline, measure_watch
 
 REPLAY, DECODE, DELIVERY, WATCH, PIPELINE, FIRST_SYNC, MEMORY = LANES = (
     "replay",
@@ -80,16 +79,15 @@ def measure_watching(lanes: set[str], path: Path, seed: int) -> bool:
     """Measure the lanes that read from an API server; say whether every figure counts."""
     is_right = True
     if lanes & {WATCH, PIPELINE, FIRST_SYNC}:
-        run([sys.executable, "-m", "benchmarks.history", str(path), str(RUNS), str(seed)])
-        told = read(path)
+        told = watching.make(path, seed)
     if WATCH in lanes:
-        is_right &= measure_watch(path, told, ROUNDS)
+        is_right &= watching.measure_watch(path, told, ROUNDS)
     if PIPELINE in lanes:
-        is_right &= measure_pipeline(path, told, ROUNDS)
+        is_right &= watching.measure_pipeline(path, told, ROUNDS)
     if FIRST_SYNC in lanes:
-        is_right &= measure_first_list(path, ROUNDS)
+        is_right &= watching.measure_first_list(path, ROUNDS)
     if MEMORY in lanes:
-        is_right &= measure_memory()
+        is_right &= watching.measure_memory()
     return is_right
 
 

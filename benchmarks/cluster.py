@@ -1,4 +1,4 @@
-"""What does the cluster say? The API server of `tracer.demo` in a process of its own, with lines that were written before:
+"""What does the cluster say? The API server of `tracer.demo` in a process of its own, with lines that were written before.
 
 `tell FILE KIND,KIND` tells a history to the first who watches those kinds, `steady TIMES` so many times the constant set, and
 `hold FILE COUNT` holds finished TaskRuns for any number of clients. It prints its address, serves until its standard input ends,

@@ -5,6 +5,7 @@ Keeps: every entrant is told the same lines; what they come to is counted here b
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,9 +40,22 @@ class History:
     entries: set[str] = field(default_factory=set)
     """The steps that ended by a TaskRun's word, by TaskRun, Pod and container."""
 
-    def count(self, *kinds: Kind) -> int:
-        """Count the events of some kinds."""
-        return sum(kind in kinds for kind, _ in self.lines)
+    @property
+    def counts(self) -> "Counts":
+        """Count all that."""
+        events = Counter(kind for kind, _ in self.lines)
+        return Counts(dict(events), self.ended_at, len(self.attempts), len(self.steps), len(self.entries))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a history comes to, in numbers."""
+
+    events: dict[Kind, int]
+    ended_at: float
+    attempts: int
+    steps: int
+    entries: int
 
 
 class _Line(msgspec.Struct):
@@ -102,14 +116,21 @@ class _Steady:
         meta = Meta("TaskRun", name, f"team-{number % 20}", uids[0], FIRST_RUN_AT, {"tekton.dev/task": "steady"})
         labels = {**meta.labels, LABEL_TASK_RUN: name}
         pod = Meta("Pod", f"{name}-pod", meta.namespace, uids[1], FIRST_RUN_AT + 1.0, labels, meta)
-        self._truths = [StepTruth(one, f"containerd://{at:064x}", began, began + 1 if not at else None) for at, one in enumerate(steps)]
+        self._truths = [
+            StepTruth(one, f"containerd://{at:064x}", began, began + 1 if not at else None) for at, one in enumerate(steps)
+        ]
         self._task_run, self._pod = TaskRunObject(meta, steps), PodObject(pod, began, self._truths)
 
     def task_run(self, at: float) -> bytes:
         """Read the TaskRun; its condition changed just now."""
         entries = [one.entry(at, self._pod.started) for one in self._truths]
         going = condition("Unknown", RUNNING, "Not all Steps in the Task have finished executing", at)
-        return _event("MODIFIED", _encode(self._task_run.reading(at, self._task_run.attempt_status(going, self._pod.meta.name, FIRST_RUN_AT, entries, None))))
+        return _event(
+            "MODIFIED",
+            _encode(
+                self._task_run.reading(at, self._task_run.attempt_status(going, self._pod.meta.name, FIRST_RUN_AT, entries, None))
+            ),
+        )
 
     def pod(self, at: float) -> bytes:
         """Read the Pod; its conditions changed just now."""
@@ -124,8 +145,8 @@ def finished_task_runs(lines: list[tuple[Kind, bytes]], count: int) -> Iterator[
     last: dict[str, bytes] = {}
     for kind, line in lines:
         if kind is Kind.TASK_RUN:
-            content = msgspec.json.decode(line, type=_Event).object
-            last[_META.decode(content).metadata.uid] = bytes(content)
+            whole = bytes(msgspec.json.decode(line, type=_Event).object)
+            last[_META.decode(whole).metadata.uid] = whole
     finished = [(uid, content) for uid, content in last.items() if b'"completionTime"' in content]
     for number in range(count):
         uid, content = finished[number % len(finished)]
@@ -161,8 +182,10 @@ def read(path: Path) -> History:
 
 
 def main() -> None:
-    """Write the history."""
-    Path(sys.argv[1]).write_bytes(msgspec.msgpack.encode(make(int(sys.argv[2]), int(sys.argv[3]))))
+    """Write the history; print its numbers, so that the parent, whose memory its children begin with, stays small."""
+    history = make(int(sys.argv[2]), int(sys.argv[3]))
+    Path(sys.argv[1]).write_bytes(msgspec.msgpack.encode(history))
+    sys.stdout.buffer.write(msgspec.json.encode(history.counts))
 
 
 if __name__ == "__main__":

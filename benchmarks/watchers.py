@@ -1,7 +1,7 @@
-"""What does it take tracer to follow a cluster? One entrant a process, as shipped, the result as one JSON line: `NAME URL COUNT ...`.
+"""What does it take tracer to follow a cluster? One entrant a process, as shipped, the result as one JSON line.
 
-`watch URL EVENTS KIND` reads one kind to its transitions; `pipeline URL EVENTS SINK ENDED_AT` is the whole controller, and samples its
-memory; `watchlist URL COUNT` and `pages URL COUNT` list TaskRuns into a ledger; `wire URL EVENTS KIND` only counts, as fast as it can.
+`watch URL EVENTS KIND` reads one kind to its transitions; `pipeline URL EVENTS SINK ENDED_AT` is the whole controller and samples
+its memory; `watchlist URL` and `pages URL` list TaskRuns into a ledger; `wire URL EVENTS KIND` only counts, as fast as it can.
 
 Keeps: imports and the first connections lie outside the clock; the end is said on the monotonic clock, which all processes share.
 """
@@ -28,8 +28,8 @@ from tracer.kube.wire import Course, Feed, Told
 from tracer.lifecycle.changes import Readable, observe
 from tracer.lifecycle.facts import State
 from tracer.settings import load
-from tracer.tekton.event import Event
 from tracer.tekton.decode import Namespace
+from tracer.tekton.event import Event
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Seen, Synced
 from tracer.telemetry.places import DEFAULT_SETTINGS
@@ -37,9 +37,12 @@ from tracer.transport import Transport, TransportSettings
 
 WATCH, PIPELINE, WATCH_LIST, PAGES, WIRE = "watch", "pipeline", "watchlist", "pages", "wire"
 SAMPLE_EVENTS = 10_000
-_AFTER_S = 600.0  # when the controller looks, after the history's end: Pods' deadlines have passed, what waits for children has not
+_AFTER_S = (
+    600.0  # when the controller looks, after the history's end: Pods' deadlines have passed, what waits for children has not
+)
 _POLL_S = 0.05
 _MIB = 1 << 20
+_STATUS = Path("/proc/self/status")
 
 
 @dataclass(slots=True)
@@ -74,13 +77,23 @@ class Meter:
     def stop(self, events: int, result: int) -> Followed:
         """Say what it took."""
         until_s, cpu_s = time.monotonic(), time.process_time()
-        largest_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return Followed(events, result, self._began_s, until_s, cpu_s - self._cpu_s, largest_mib - self._rss_mib)
+        return Followed(events, result, self._began_s, until_s, cpu_s - self._cpu_s, max_rss_mib() - self._rss_mib)
 
 
 def rss_mib() -> float:
-    """Say how much memory this process has now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / _MIB
+    """Say how much memory this process has now; where the system does not say, the most that it had."""
+    return _memory_mib("VmRSS")
+
+
+def max_rss_mib() -> float:
+    """Say how much memory this process had at most. What `getrusage` says of it may be its parent's, where there is better."""
+    return _memory_mib("VmHWM")
+
+
+def _memory_mib(name: str) -> float:
+    if not _STATUS.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB
+    return next(int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith(name)) / 1024
 
 
 class _After(Clock):
@@ -118,10 +131,12 @@ class Transitions:
 async def watch(url: str, events: int, kind: Kind) -> Followed:
     """Read a watch of one kind, and say what changed."""
     transitions = Transitions(events)
-    return await _reflect(url, kind, transitions.tell, transitions.is_over, lambda meter: meter.stop(transitions.events, transitions.ended))
+    return await _reflect(
+        url, kind, transitions.tell, transitions.is_over, lambda meter: meter.stop(transitions.events, transitions.ended)
+    )
 
 
-async def first_list(url: str, count: int, *, in_pages: bool) -> Followed:
+async def first_list(url: str, *, in_pages: bool) -> Followed:
     """List TaskRuns once into a ledger, which keeps every one of them."""
     ledger, clock, is_over, listed = Ledger(), Clock(), asyncio.Event(), 0
 
@@ -133,10 +148,20 @@ async def first_list(url: str, count: int, *, in_pages: bool) -> Followed:
         if isinstance(told, Synced):
             is_over.set()
 
-    return await _reflect(url, Kind.TASK_RUN, tell, is_over, lambda meter: meter.stop(listed, ledger.held().total()), in_pages=in_pages)
+    return await _reflect(
+        url, Kind.TASK_RUN, tell, is_over, lambda meter: meter.stop(listed, ledger.held().total()), in_pages=in_pages
+    )
 
 
-async def _reflect(url: str, kind: Kind, tell: Callable[[Told], None], is_over: asyncio.Event, stop: Callable[[Meter], Followed], *, in_pages: bool = False) -> Followed:
+async def _reflect(
+    url: str,
+    kind: Kind,
+    tell: Callable[[Told], None],
+    is_over: asyncio.Event,
+    stop: Callable[[Meter], Followed],
+    *,
+    in_pages: bool = False,
+) -> Followed:
     """Keep one watch going until it is over."""
     clock, course = Clock(), Course(Feed(kind), DEFAULT_SETTINGS.schema)
     course.can_stream_lists = not in_pages
@@ -176,7 +201,10 @@ async def pipeline(url: str, events: int, sink: str, ended_at: float) -> Followe
 def _is_all_told(app: App) -> bool:
     """Say whether nothing is watched that has ended, and nothing is due."""
     ledgers = [scope.ledger for scope in app.controller.scopes.values()]
-    return not any(ledger.unacknowledged or any(True for one in ledger.unfinished() if one.value.status.completion_time) for ledger in ledgers)
+    return not any(
+        ledger.unacknowledged or any(True for one in ledger.unfinished() if one.value.status.completion_time)
+        for ledger in ledgers
+    )
 
 
 def wire(url: str, events: int, kind: Kind) -> Followed:
@@ -193,16 +221,17 @@ def wire(url: str, events: int, kind: Kind) -> Followed:
 
 def main() -> None:
     """Measure one entrant."""
-    name, url, count, *rest = sys.argv[1:]
-    match name:
-        case "watch":
-            followed = asyncio.run(watch(url, int(count), Kind(rest[0])))
-        case "pipeline":
-            followed = asyncio.run(pipeline(url, int(count), rest[0], float(rest[1])))
-        case "wire":
-            followed = wire(url, int(count), Kind(rest[0]))
+    match sys.argv[1:]:
+        case "watch", url, events, kind:
+            followed = asyncio.run(watch(url, int(events), Kind(kind)))
+        case "wire", url, events, kind:
+            followed = wire(url, int(events), Kind(kind))
+        case "pipeline", url, events, sink, ended_at:
+            followed = asyncio.run(pipeline(url, int(events), sink, float(ended_at)))
+        case name, url:
+            followed = asyncio.run(first_list(url, in_pages=name == PAGES))
         case _:
-            followed = asyncio.run(first_list(url, int(count), in_pages=name == PAGES))
+            sys.exit(__doc__)
     sys.stdout.buffer.write(msgspec.json.encode(followed))
 
 

@@ -1,7 +1,7 @@
 """What does it take to follow a cluster? Tracer beside the `kubernetes` client and the OpenTelemetry SDK, told the same.
 
-Keeps: every entrant has a fresh process, on a core of its own if there are two, and is told by a fresh API server on the other; a figure
-counts only if everything was read that was told, and what came of it is what reading the whole objects comes to.
+Keeps: every entrant has a fresh process, on a core of its own if there are two, and is told by a fresh API server on the other; a
+figure counts only if everything was read that was told, and what came of it is what reading the whole objects comes to.
 """
 
 import os
@@ -17,7 +17,8 @@ import msgspec
 
 from benchmarks import history, peers, watchers
 from benchmarks.cluster import Told
-from benchmarks.history import KINDS, STEADY_RUNS, History
+from benchmarks.history import KINDS, STEADY_RUNS, Counts
+from benchmarks.maker import FIRST_RUN_AT
 from benchmarks.told import Account
 from benchmarks.watchers import SAMPLE_EVENTS, Followed
 from tracer.tekton.names import Kind
@@ -61,13 +62,19 @@ class Entrant:
     """Whether it only shows how fast the others could be."""
 
 
-def measure_watch(path: Path, told: History, rounds: int) -> bool:
+def make(path: Path, seed: int) -> Counts:
+    """Make the history that all are told, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.history", str(path), str(RUNS), str(seed)]
+    return msgspec.json.decode(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout, type=Counts)
+
+
+def measure_watch(path: Path, told: Counts, rounds: int) -> bool:
     """Measure from the socket to transitions; say whether every figure counts."""
-    ended = {Kind.TASK_RUN: len(told.attempts), Kind.POD: len(told.steps)}
+    ended = {Kind.TASK_RUN: told.attempts, Kind.POD: told.steps}
     print("watch: from the socket to transitions, one watch, plain HTTP, one chunk an event")
     is_right = True
     for kind, model in ((Kind.TASK_RUN, "dicts"), (Kind.POD, "V1Pod")):
-        events = told.count(kind)
+        events = told.events[kind]
 
         def try_one(module: str, name: str, kind: Kind = kind, events: int = events) -> Callable[[], Trial]:
             return lambda: _follow(["tell", str(path), kind], [module, name], [str(events), kind])
@@ -85,22 +92,30 @@ def measure_watch(path: Path, told: History, rounds: int) -> bool:
     return is_right
 
 
-def measure_pipeline(path: Path, told: History, rounds: int) -> bool:
+def measure_pipeline(path: Path, told: Counts, rounds: int) -> bool:
     """Measure from the watch to acknowledged spans; say whether every figure counts."""
 
     def ours() -> Trial:
-        return _follow(["tell", str(path), ",".join(KINDS)], [OURS, watchers.PIPELINE], [str(told.count(*KINDS))], path, [str(told.ended_at)])
+        return _follow(
+            ["tell", str(path), ",".join(KINDS)],
+            [OURS, watchers.PIPELINE],
+            [str(sum(told.events.values()))],
+            path,
+            [str(told.ended_at)],
+        )
 
     def ours_faults(trial: Trial) -> Iterator[str]:
-        yield from _differs(trial.followed.events, told.count(*KINDS), "events")
+        yield from _differs(trial.followed.events, sum(told.events.values()), "events")
         for what, count in trial.account.wrong.items() if trial.account is not None else ():
             yield f"{count:,} × {what}"
         yield from _account_faults(trial)
 
     def peer(name: str) -> Callable[[], Trial]:
         kinds = peers.KINDS[name]
-        counts = ",".join(str(told.count(kind)) for kind in kinds)
-        return lambda: _follow(["tell", str(path), ",".join(kinds)], [PEERS, name], [str(told.count(*kinds))], path, [counts])
+        counts = ",".join(str(told.events[kind]) for kind in kinds)
+        return lambda: _follow(
+            ["tell", str(path), ",".join(kinds)], [PEERS, name], [str(sum(told.events[kind] for kind in kinds))], path, [counts]
+        )
 
     def peer_faults(steps: int) -> Callable[[Trial], Iterator[str]]:
         def faults(trial: Trial) -> Iterator[str]:
@@ -111,11 +126,11 @@ def measure_pipeline(path: Path, told: History, rounds: int) -> bool:
 
     entrants = [
         Entrant("tracer, the whole controller", ours, ours_faults),
-        Entrant("kubernetes Watch and SDK, a span a step", peer(peers.SDK), peer_faults(len(told.steps))),
-        Entrant("the same without Pods", peer(peers.SDK_RUNS), peer_faults(len(told.entries))),
+        Entrant("kubernetes Watch and SDK, a span a step", peer(peers.SDK), peer_faults(told.steps)),
+        Entrant("the same without Pods", peer(peers.SDK_RUNS), peer_faults(told.entries)),
     ]
     print("pipeline: from watches of PipelineRuns, TaskRuns and Pods to spans that are acknowledged, OTLP/HTTP")
-    return _duel(entrants, rounds, f"{RUNS:,} runs, {len(told.steps):,} steps", "runs/s", lambda trial: RUNS / trial.seconds)
+    return _duel(entrants, rounds, f"{RUNS:,} runs, {told.steps:,} steps", "runs/s", lambda trial: RUNS / trial.seconds)
 
 
 def measure_first_list(path: Path, rounds: int) -> bool:
@@ -125,7 +140,7 @@ def measure_first_list(path: Path, rounds: int) -> bool:
 
         def try_one(module: str, name: str) -> Callable[[], Trial]:
             def run() -> Trial:
-                followed = _measured([module, name, url, str(LISTED)])
+                followed = _measured([module, name, url])
                 return Trial(followed, followed.until_s - followed.began_s)
 
             return run
@@ -149,7 +164,7 @@ def measure_memory() -> bool:
     """Measure whether memory stays where it is while a constant set of objects changes; say whether the figure counts."""
     times = STEADY_EVENTS // len(history.steady())
     print(f"memory: the whole controller, {STEADY_EVENTS:,} events of {STEADY_RUNS} TaskRuns and their Pods, all running")
-    trial = _follow(["steady", str(times)], [OURS, watchers.PIPELINE], [str(STEADY_EVENTS)], Path(), ["0"])
+    trial = _follow(["steady", str(times)], [OURS, watchers.PIPELINE], [str(STEADY_EVENTS)], Path(), [str(FIRST_RUN_AT)])
     curve = trial.followed.curve_mib
     print("MiB after every 10,000 events: " + " ".join(f"{mib:.1f}" for mib in curve))
     faults = list(_differs(trial.followed.events, STEADY_EVENTS, "events"))
@@ -158,7 +173,8 @@ def measure_memory() -> bool:
     if faults:
         return False
     grown_mib = curve[-1] - curve[WARM_EVENTS // SAMPLE_EVENTS - 1]
-    print(f"{'PASS' if grown_mib <= FLAT_MIB else 'OVER'}: {grown_mib:+.1f} of {FLAT_MIB:g} MiB since {WARM_EVENTS:,} events, {trial.rate:,.0f} events/s\n")
+    verdict = "PASS" if grown_mib <= FLAT_MIB else "OVER"
+    print(f"{verdict}: {grown_mib:+.1f} of {FLAT_MIB:g} MiB since {WARM_EVENTS:,}; {trial.rate:,.0f} events/s\n")
     return True
 
 
@@ -169,7 +185,7 @@ def _duel(entrants: Sequence[Entrant], rounds: int, what: str, unit: str, rate: 
     """Measure entrants interleaved, print what came of it; say whether every figure counts."""
     trials = [[one.run() for one in entrants] for _ in range(rounds)]
     print(f"{what}, median of {rounds} rounds")
-    print(f"{'':42}{unit:>10}{'events':>9}{'spans':>8}{'seconds':>9}{'CPU s':>8}{'MiB more':>10}   ours / it (min-max); CPU it / ours")
+    print(f"{'':42}{unit:>10}{'read':>9}{'spans':>8}{'seconds':>9}{'CPU s':>8}{'MiB more':>10}   ours / it (min-max), by CPU")
     faults: list[str] = []
     rates = [median(rate(one[at]) for one in trials) for at in range(len(entrants))]
     for at, entrant in enumerate(entrants):
@@ -178,12 +194,15 @@ def _duel(entrants: Sequence[Entrant], rounds: int, what: str, unit: str, rate: 
         spans = f"{own[0].account.spans:,}" if own[0].account is not None else "-"
         ratios = [rate(one[0]) / rate(one[at]) for one in trials]
         costs = [one[at].followed.cpu_s / one[0].followed.cpu_s for one in trials]
-        ratio = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}); {median(costs):.2f}" if at else "-"
+        ratio = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}), {median(costs):.2f}" if at else "-"
         seconds = median(one.seconds for one in own)
-        print(f"{entrant.title:42}{rates[at]:>10,.0f}{own[0].followed.events:>9,}{spans:>8}{seconds:>9.2f}{cpu_s:>8.2f}{mib:>10.0f}   {ratio}")
+        read = own[0].followed.events
+        print(f"{entrant.title:42}{rates[at]:>10,.0f}{read:>9,}{spans:>8}{seconds:>9.2f}{cpu_s:>8.2f}{mib:>10.0f}   {ratio}")
         faults += [f"{entrant.title}: {fault}" for one in own for fault in entrant.faults(one)]
         if entrant.is_limit and rates[at] < WIRE_MARGIN * max(rates[:at]):
-            faults.append(f"the server is only {rates[at] / max(rates[:at]):.1f} times as fast as the fastest: it is the server that was measured")
+            faults.append(
+                f"the server is only {rates[at] / max(rates[:at]):.1f} times as fast: it was the server that was measured"
+            )
     for fault in faults:
         print(f"VOID: {fault}")
     print(flush=True)
@@ -198,7 +217,7 @@ def _differs(count: int, expected: int, what: str) -> Iterator[str]:
 def _account_faults(trial: Trial) -> Iterator[str]:
     account = trial.account
     if account is not None and (account.spans != trial.followed.result or account.repeats):
-        yield f"says that {trial.followed.result:,} spans were taken, but the sink has {account.spans:,} and {account.repeats:,} repeats"
+        yield f"says {trial.followed.result:,} spans, but the sink has {account.spans:,}, and {account.repeats:,} repeats"
 
 
 def _follow(said: list[str], entrant: list[str], count: list[str], path: Path | None = None, more: Sequence[str] = ()) -> Trial:

@@ -1,7 +1,7 @@
 """What does it take tracer to follow a cluster? One entrant a process, as shipped, the result as one JSON line.
 
-`watch URL EVENTS KIND` reads one kind to its transitions; `pipeline URL EVENTS SINK ENDED_AT` is the whole controller and samples
-its memory; `watchlist URL` and `pages URL` list TaskRuns into a ledger; `wire URL EVENTS KIND` only counts, as fast as it can.
+`watch URL EVENTS KIND` reads one kind to its transitions; `pipeline URL EVENTS SINK ENDED_AT UNFINISHED` is the whole controller,
+with samples of its memory; `watchlist URL` and `pages URL` list TaskRuns into a ledger; `wire URL EVENTS KIND` only counts.
 
 Keeps: imports and the first connections lie outside the clock; the end is said on the monotonic clock, which all processes share.
 """
@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,8 +176,8 @@ async def _reflect(
     return followed
 
 
-async def pipeline(url: str, events: int, sink: str, ended_at: float) -> Followed:
-    """Run the controller until it was told everything, all runs are told to their end if they have one, and nothing is due."""
+async def pipeline(url: str, events: int, sink: str, ended_at: float, unfinished: int) -> Followed:
+    """Run the controller until it was told everything, all runs but so many are told to their end, and nothing is due."""
     settings = load({"otlp.endpoint": sink}, {})
     app, stop = App(settings, Nobody(url), _After(ended_at + _AFTER_S)), Stop()
     courses = [one.course for scope in app.controller.scopes.values() for one in scope.reflectors]
@@ -189,7 +190,7 @@ async def pipeline(url: str, events: int, sink: str, ended_at: float) -> Followe
             told = sum(count for course in courses for of_type, count in course.events.items() if of_type != "BOOKMARK")
             if told // SAMPLE_EVENTS > len(curve_mib):
                 curve_mib.append(rss_mib())
-            if told >= events and _is_all_told(app):
+            if told >= events and _is_all_told(app, unfinished):
                 break
         followed = meter.stop(told, app.controller.outbox.books.delivered)
         followed.curve_mib = curve_mib
@@ -198,12 +199,13 @@ async def pipeline(url: str, events: int, sink: str, ended_at: float) -> Followe
     return followed
 
 
-def _is_all_told(app: App) -> bool:
-    """Say whether nothing is watched that has ended, and nothing is due."""
-    ledgers = [scope.ledger for scope in app.controller.scopes.values()]
-    return not any(
-        ledger.unacknowledged or any(True for one in ledger.unfinished() if one.value.status.completion_time)
-        for ledger in ledgers
+def _is_all_told(app: App, unfinished: int) -> bool:
+    """Say whether nothing is due, and all runs but so many were told to their end."""
+    if not app.controller.outbox.is_empty:
+        return False
+    held = sum((scope.ledger.held() for scope in app.controller.scopes.values()), Counter[tuple[Kind, str]]())
+    return sum(held[kind, "watched"] for kind in Kind) <= unfinished and not any(
+        scope.ledger.unacknowledged for scope in app.controller.scopes.values()
     )
 
 
@@ -226,8 +228,8 @@ def main() -> None:
             followed = asyncio.run(watch(url, int(events), Kind(kind)))
         case "wire", url, events, kind:
             followed = wire(url, int(events), Kind(kind))
-        case "pipeline", url, events, sink, ended_at:
-            followed = asyncio.run(pipeline(url, int(events), sink, float(ended_at)))
+        case "pipeline", url, events, sink, ended_at, unfinished:
+            followed = asyncio.run(pipeline(url, int(events), sink, float(ended_at), int(unfinished)))
         case name, url:
             followed = asyncio.run(first_list(url, in_pages=name == PAGES))
         case _:

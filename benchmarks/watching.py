@@ -101,7 +101,7 @@ def measure_pipeline(path: Path, told: Counts, rounds: int) -> bool:
             [OURS, watchers.PIPELINE],
             [str(sum(told.events.values()))],
             path,
-            [str(told.ended_at)],
+            [str(told.ended_at), "0"],
         )
 
     def ours_faults(trial: Trial) -> Iterator[str]:
@@ -164,7 +164,9 @@ def measure_memory() -> bool:
     """Measure whether memory stays where it is while a constant set of objects changes; say whether the figure counts."""
     times = STEADY_EVENTS // len(history.steady())
     print(f"memory: the whole controller, {STEADY_EVENTS:,} events of {STEADY_RUNS} TaskRuns and their Pods, all running")
-    trial = _follow(["steady", str(times)], [OURS, watchers.PIPELINE], [str(STEADY_EVENTS)], Path(), [str(FIRST_RUN_AT)])
+    trial = _follow(
+        ["steady", str(times)], [OURS, watchers.PIPELINE], [str(STEADY_EVENTS)], Path(), [str(FIRST_RUN_AT), str(STEADY_RUNS)]
+    )
     curve = trial.followed.curve_mib
     print("MiB after every 10,000 events: " + " ".join(f"{mib:.1f}" for mib in curve))
     faults = list(_differs(trial.followed.events, STEADY_EVENTS, "events"))

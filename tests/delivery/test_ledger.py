@@ -258,6 +258,22 @@ def test_a_passed_step_is_told_at_once() -> None:
     assert [slot.name for slot in told.spans if slot.kind == "step"] == ["step-compile"]
 
 
+@pytest.mark.parametrize("name", TOLD)
+def test_what_was_under_way_is_not_built_again(name: str) -> None:
+    """What is acknowledged between being listed as due, with more of the same object, and being asked for is left out."""
+    ledger = Ledger()
+    under_way: dict[str, list[Slot]] = {}
+    acknowledged: set[Slot] = set()
+    for now_ns, observation in FACTS[name]:
+        ledger.observe(observation, now_ns)
+        dues = ledger.due(now_ns)
+        for uid, slots in under_way.items():
+            ledger.acknowledge(uid, slots, now_ns)
+            acknowledged.update(slots)
+        under_way = {due.uid: [span.slot for span in ledger.spans(due.uid, now_ns)] for due in dues}
+        assert not acknowledged & {slot for slots in under_way.values() for slot in slots}
+
+
 @pytest.mark.parametrize("on_its_way_out", [{"deletionTimestamp": at(14)}, {"annotations": {"tekton.dev/cancel": "CANCEL"}}])
 def test_nothing_is_told_at_once_from_a_pod_on_its_way_out(on_its_way_out: Json) -> None:
     """Whether a killed container means failure or cancel is known only when the attempt is done."""

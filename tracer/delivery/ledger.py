@@ -221,11 +221,12 @@ class Ledger:
 
     def spans(self, uid: str, now_ns: int) -> list[SpanRecord]:
         """Build the spans of an object that are due and not acknowledged, children before their parents."""
-        fresh = self._fresh.pop(uid, None)
-        if fresh is not None:
-            return fresh
-        cell = self._readings.cells.get(uid)
-        return self._look(cell, now_ns) if cell is not None else []
+        fresh, cell = self._fresh.pop(uid, None), self._readings.cells.get(uid)
+        if cell is None:
+            return []
+        if fresh is None:
+            return self._look(cell, now_ns)
+        return [span for span in fresh if span.slot not in cell.acknowledged]  # some may have been under way
 
     def acknowledge(self, uid: str, slots: Iterable[Slot], now_ns: int) -> None:
         """Note what a destination has confirmed."""

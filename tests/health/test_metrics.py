@@ -192,7 +192,7 @@ def test_what_reflectors_count_is_read_by_kind() -> None:
     watching = reflectors("a", "b")
     for one in watching:
         one.course.events.update(ADDED=2, MODIFIED=1)
-        one.read_bytes, one.lists = 100, 3
+        one.read_bytes, one.relists = 100, 2
         one.errors.update(http_500=1, http_503=1, http_418=1, gone=1)
         one.skipped.update(malformed=1)
     watching[-1].last_read_unix_s = READ_AT_S - 60

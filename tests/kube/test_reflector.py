@@ -13,6 +13,7 @@ from tracer.events import Event, What
 from tracer.kube import reflector
 from tracer.kube.reflector import Reflector
 from tracer.kube.wire import MOST_LINE_BYTES, Course, Expired, Feed, Told
+from tracer.lifecycle.attempts import SETTLE_MARGIN_S
 from tracer.tekton.decode import Malformed
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Seen, Synced, Vanished
@@ -159,6 +160,11 @@ def test_silence_means_a_new_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 
     one = watch(story)
     assert one.lists == 1
+
+
+def test_a_dead_line_is_noticed_before_a_pod_is_given_up() -> None:
+    """However short a Pod's grace period, it is waited for longer than a watch of Pods may be silent."""
+    assert reflector.POD_IDLE_S + reflector.CATCH_UP_S < SETTLE_MARGIN_S
 
 
 @pytest.mark.parametrize("at_start", [True, False])

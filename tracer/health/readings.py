@@ -128,7 +128,7 @@ def read_watches(reflectors: Iterable[Reflector]) -> Readings:
         for reason, count in one.skipped.items():
             counts[families.OBJECTS_SKIPPED][*kind, reason] += count
         counts[families.WATCH_BYTES][kind] += one.read_bytes
-        counts[families.RELISTS][kind] += max(0, one.lists - 1)
+        counts[families.RELISTS][kind] += one.relists
         if one.course.is_synced or one.is_awaited:  # what this cluster does not serve, and nobody needs, is not stale
             last_s[kind] = min(last_s.get(kind, one.last_read_unix_s), one.last_read_unix_s)
     return {**counts, families.WATCH_LAST_EVENT: last_s}

@@ -1,7 +1,7 @@
 """The task that keeps one watch going: lists, watches, waits when it fails, lists again when it must.
 
-Keeps: a stream that is silent for 70 s is opened anew, since a dead line looks the same; lists come one after another, so that
-what was lost together does not come back as one great load; a stream that ends at once is a failure too.
+Keeps: a stream that is silent for 70 s, of Pods for 25 s, is opened anew, since a dead line looks the same; lists come one after
+another, so that what was lost together does not come back as one great load; a stream that ends at once is a failure too.
 Must not know: what the objects mean, and who observes them.
 Source: operations 2.7, 3.2; client-go tools/cache/reflector.go.
 """
@@ -25,6 +25,7 @@ from tracer.tekton.observation import Synced
 from tracer.transport import Answer, NoAnswer, Reason, Transport, retry_after_s
 
 IDLE_S = 70.0  # bookmarks come about every minute where much happens
+POD_IDLE_S = 25.0  # less than any Pod is waited for: a dead line must not pass for a Pod that has nothing more to say
 WATCH_S = (300, 600)  # at random, so that watches do not end together
 HEALTHY_S = 120.0  # a watch that lived so long begins with a short wait again
 LONGEST_WAIT_S = 300.0
@@ -74,6 +75,8 @@ class Reflector:
         """By such words."""
         self.lists = 0
         """How many lists were begun."""
+        self.relists = 0
+        """How many of them after everything had been listed once."""
         self.skipped: Counter[str] = Counter()
         """Readings of objects that were not understood, by why: malformed, too_large."""
         self.read_bytes = 0
@@ -112,6 +115,10 @@ class Reflector:
             return False
         return self.feed.kind in NECESSARY or not (self.reason in _FINAL_REASONS or self._failures >= _TRIES_OF_OTHERS)
 
+    @property
+    def _idle_s(self) -> float:
+        return min(IDLE_S, POD_IDLE_S) if self.feed.kind is Kind.POD else IDLE_S
+
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
@@ -132,7 +139,9 @@ class Reflector:
             if self.course.is_listing:
                 await held.enter_async_context(self._turn)
             request = self.course.request(self._clock.unix_ns(), int(self._clock.between(*WATCH_S)))
-            self.lists += self.course.is_listing and "continue" not in request.query
+            if self.course.is_listing and "continue" not in request.query:
+                self.lists += 1
+                self.relists += self.course.is_synced
             try:
                 headers = self._api.headers(is_refused=self._is_refused)
             except InputError as error:
@@ -142,7 +151,7 @@ class Reflector:
     async def _ask(self, request: Request, headers: dict[str, str], held: AsyncExitStack) -> float | None:
         url = f"{self._api.url}{request.path}?{urlencode(request.query)}"
         lines, body, has_read = Lines(), bytearray(), False
-        async with aclosing(self._transport.stream(url, headers, IDLE_S)) as answers:
+        async with aclosing(self._transport.stream(url, headers, self._idle_s)) as answers:
             async for one in answers:
                 self.last_read_s = self._clock.now_s()
                 match one:

@@ -29,6 +29,7 @@ from tracer.telemetry.places import SpanSettings
 from tracer.telemetry.records import SpanRecord
 
 GATHER_S = 0.1  # what changes together arrives together: looked at once, and sent in one request
+MOST_LOOKS = 32  # objects looked at before others have the loop again: some ten milliseconds
 TICK_S = 0.5  # how late a deadline may be noticed
 Tell = Callable[[Told], None]
 MEMORY_CAP = "memory_cap"
@@ -119,11 +120,13 @@ class Controller:
             scope.move_on()
             if scope.judged_ns is None:
                 continue
-            while self.outbox.has_room and (dues := scope.ledger.due(scope.judged_ns)):
-                for due in dues:
+            is_behind = True
+            while self.outbox.has_room and is_behind:
+                for due in scope.ledger.due(scope.judged_ns, MOST_LOOKS):
                     self._offer(due)
                 self.sender.wake()
                 await self._clock.sleep(0)  # a first list makes thousands due, and others have work too
+                is_behind = scope.ledger.is_behind
             for dropped in scope.ledger.shed(self.outbox.has_taken, scope.judged_ns):
                 self._lose(dropped)
 

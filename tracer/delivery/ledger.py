@@ -8,7 +8,8 @@ Source: span-model 2.3, 4, 6.5, 11.
 """
 
 import heapq
-from collections import Counter, deque
+import math
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -98,7 +99,7 @@ class Ledger:
         self._readings = Readings()
         self._cluster_uid = ""
         self._has_told = False
-        self._dirty: dict[str, None] = {}
+        self._dirty: OrderedDict[str, None] = OrderedDict()
         self._deadlines: list[tuple[int, str]] = []
         self._forgetting: deque[tuple[int, str]] = deque()
         self._fresh: dict[str, list[SpanRecord]] = {}
@@ -192,10 +193,16 @@ class Ledger:
 
     # ------------------------------------------------------------ what is due
 
-    def due(self, now_ns: int) -> list[Due]:
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are objects to look at, so that `due` may list more."""
+        return bool(self._dirty)
+
+    def due(self, now_ns: int, most_looks: float = math.inf) -> list[Due]:
         """List objects of which something is due that was not listed before, children before their parents.
 
-        At most about 256 at once, so that their spans can be held until they are asked for; ask again until there are none.
+        At most about 256 at once, so that their spans can be held until they are asked for; ask again until there are none. Where
+        others wait for the loop, let it look at so many objects alone; then ask again until it is no longer behind.
         """
         cells = self._readings.cells
         while self._deadlines and self._deadlines[0][0] <= now_ns:
@@ -204,9 +211,9 @@ class Ledger:
                 cells[uid].wake_ns = None
                 self._dirty[uid] = None
         self._fresh = {}
-        while self._dirty and len(self._fresh) < MOST_AT_ONCE:
-            uid = next(iter(self._dirty))
-            del self._dirty[uid]
+        while self._dirty and len(self._fresh) < MOST_AT_ONCE and most_looks > 0:
+            most_looks -= 1
+            uid, _ = self._dirty.popitem(last=False)
             cell = cells.get(uid)
             if cell is None:
                 continue

@@ -167,6 +167,23 @@ def test_a_dead_line_is_noticed_before_a_pod_is_given_up() -> None:
     assert reflector.POD_IDLE_S + reflector.CATCH_UP_S < SETTLE_MARGIN_S
 
 
+def test_a_kind_in_which_nothing_happens_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that is opened anew may say nothing again, as those of Events do on a quiet cluster: nothing is reported of it."""
+    monkeypatch.setattr(reflector, "IDLE_S", 0.05)
+
+    async def story(one: Watched) -> None:
+        one.server.withhold(KIND)
+        await one.server.until(lambda: one.server.count(KIND, Verb.WATCH) > 3)
+        one.server.release(KIND)
+        one.server.put(run("a", "2"))
+        await one.sees(a="2")
+
+    one = watch(story)
+    assert one.lists == 1
+    assert one.reported == []
+    assert one.clock.slept == []
+
+
 @pytest.mark.parametrize("at_start", [True, False])
 def test_an_expired_version_means_a_list(at_start: bool) -> None:  # noqa: FBT001 - a table
     """What was lost with it is made up by the list: what changed is told, and what vanished is told as that."""

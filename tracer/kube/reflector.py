@@ -150,7 +150,7 @@ class Reflector:
 
     async def _ask(self, request: Request, headers: dict[str, str], held: AsyncExitStack) -> float | None:
         url = f"{self._api.url}{request.path}?{urlencode(request.query)}"
-        lines, body, has_read = Lines(), bytearray(), False
+        lines, body, has_read, has_begun = Lines(), bytearray(), False, False
         async with aclosing(self._transport.stream(url, headers, self._idle_s)) as answers:
             async for one in answers:
                 self.last_read_s = self._clock.now_s()
@@ -158,8 +158,9 @@ class Reflector:
                     case Answer():
                         return self._refused(one)
                     case NoAnswer():
-                        return self._broke_off(one, has_read=has_read)
+                        return self._broke_off(one, may_be_quiet=has_read or (has_begun and not self.course.is_listing))
                     case b"":
+                        has_begun = True
                         if request.verb is Verb.WATCH:
                             self._answered()
                         continue
@@ -177,10 +178,10 @@ class Reflector:
                     return self._fail("too_large", f"{url} answered with more than {MOST_PAGE_BYTES >> 20} MiB")
         return await self._ended(request, bytes(body), has_read=has_read)
 
-    def _broke_off(self, answer: NoAnswer, *, has_read: bool) -> float | None:
+    def _broke_off(self, answer: NoAnswer, *, may_be_quiet: bool) -> float | None:
         """Take it in that nothing more comes."""
         self.course.broke_off()
-        if has_read and answer.reason is Reason.SLOW:
+        if may_be_quiet and answer.reason is Reason.SLOW:
             self.errors["idle"] += 1  # a quiet watch, or a dead line: nobody can tell, and a new one costs little
             return None
         return self._fail(answer.reason, f"{self._api.url} {answer.why}")

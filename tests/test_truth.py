@@ -6,7 +6,9 @@ golden file.
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -37,11 +39,26 @@ def truth_of(path: Path) -> list[dict[str, object]]:
     return told
 
 
-def check_step(path: Path, truth: dict[str, object], span: SpanRecord) -> None:
-    """Hold one step's span against what the step said of itself."""
+class Step(Protocol):
+    """What is held against the truth of a step's span, wherever it was read."""
+
+    @property
+    def start_ns(self) -> int:
+        """Its start."""
+
+    @property
+    def end_ns(self) -> int:
+        """Its end."""
+
+    def attribute(self, key: str) -> object:
+        """Look up one attribute."""
+
+
+def check_step(name: str, truth: Mapping[str, object], span: Step) -> None:
+    """Hold one step's span against what the step said of itself; `name` is the recording's, for what is known of it."""
     container, begin, end = str(truth["container"]), truth.get("begin"), truth.get("end")
     claims_to_have_run = span.attribute("tekton.step.class") in {"ran", "cut_off"}
-    if (path.name, container) in KILLED_BEFORE_FIRST_LINE:
+    if (name, container) in KILLED_BEFORE_FIRST_LINE:
         assert (claims_to_have_run, begin, span.attribute("process.exit.code")) == (True, None, 9)
         return
     assert claims_to_have_run == (begin is not None), f"{container}: {span.attribute('tekton.step.class')}"
@@ -53,19 +70,24 @@ def check_step(path: Path, truth: dict[str, object], span: SpanRecord) -> None:
         assert abs(span.end_ns / 1e9 - end) <= END_WITHIN_S, container
 
 
+def check_steps(name: str, truths: Iterable[Mapping[str, object]], spans: Mapping[tuple[str, str], Step]) -> None:
+    """Hold the spans of steps, by Pod UID and container, against what all steps said of themselves."""
+    for truth in truths:
+        span = spans.get((str(truth["pod"]), str(truth["container"])))
+        if (name, truth["container"]) in LOST_WITH_POD and "end" not in truth:
+            assert span is None
+            continue
+        if span is None:
+            assert name in UNFINISHED or "begin" not in truth, f"{truth['container']} ran and is not told"
+            continue
+        check_step(name, truth, span)
+
+
 @pytest.mark.parametrize("path", by_id(TRACED))
 def test_steps_are_told_as_they_say_themselves(path: Path) -> None:
     """Every step that ran begins and ends when its script did; none that never ran says it ran."""
     spans = {(span.slot.pod_uid, span.slot.name): span for span in replay(path / "watch.jsonl") if span.slot.kind == "step"}
-    for truth in truth_of(path):
-        span = spans.get((str(truth["pod"]), str(truth["container"])))
-        if (path.name, truth["container"]) in LOST_WITH_POD and "end" not in truth:
-            assert span is None
-            continue
-        if span is None:
-            assert path.name in UNFINISHED or "begin" not in truth, f"{truth['container']} ran and is not told"
-            continue
-        check_step(path, truth, span)
+    check_steps(path.name, truth_of(path), spans)
 
 
 @pytest.mark.parametrize("path", by_id(RECORDINGS))
@@ -81,7 +103,7 @@ def test_a_late_lister_tells_the_same_of_what_is_still_there(path: Path) -> None
     for truth in truth_of(path):
         if truth["pod"] in pods:
             place = ("step", truth["pod"], truth["container"])
-            check_step(path, truth, next(one for one in late if (one.slot.kind, one.slot.pod_uid, one.slot.name) == place))
+            check_step(path.name, truth, next(one for one in late if (one.slot.kind, one.slot.pod_uid, one.slot.name) == place))
         elif "end" in truth:
             span = steps[str(truth["container"])]
             assert span.attribute("tekton.step.class") in {"ran", "cut_off"} or path.name in UNKNOWABLE_WITHOUT_POD
@@ -97,8 +119,15 @@ FILES = [path / file for path in TRACED for file in ("watch.jsonl", "objects.jso
 @pytest.mark.parametrize("file", [pytest.param(file, id=f"{file.parent.name}/{file.name}") for file in FILES])
 def test_a_trace_is_well_formed(file: Path) -> None:
     """No span is told twice, no child leaves its parent, and each top run has one trace with one root of ours."""
-    path = file.parent
+    name = file.parent.name
     spans = replay(file)
+    tops = check_tree(spans, is_finished=name not in UNFINISHED)
+    if file.name == "watch.jsonl":
+        assert len(tops) == TOP_RUNS.get(name, 1)
+
+
+def check_tree(spans: list[SpanRecord], *, is_finished: bool = True) -> list[SpanRecord]:
+    """Hold spans to what every trace is: told once, children within parents, as many as are declared. Give the top runs."""
     by_span_id = {span.span_id: span for span in spans}
     assert [id_ for id_, count in Counter(span.span_id for span in spans).items() if count > 1] == []
     assert [slot for slot, count in Counter(span.slot for span in spans).items() if count > 1] == []
@@ -110,15 +139,13 @@ def test_a_trace_is_well_formed(file: Path) -> None:
             assert span.end_ns <= parent.end_ns, f"{span.name} ends after {parent.name}"
             assert parent.trace_id == span.trace_id
     tops = [span for span in spans if span.slot.kind == "run" and span.parent_span_id not in by_span_id]
-    expected = TOP_RUNS.get(path.name, 1)
-    if file.name == "watch.jsonl":
-        assert len(tops) == expected
     declared = sum(value for top in tops if isinstance(value := top.attribute("tekton.trace.spans_declared"), int))
     lost_pods = {span.slot.pod_uid for span in spans if span.slot.kind == "lost"}
     kinds = {"run", "task", "skipped", "retry", "step"}
     told = sum(1 for span in spans if span.slot.kind in kinds and span.slot.pod_uid not in lost_pods)
-    if path.name not in UNFINISHED:
+    if is_finished:
         assert declared == told
+    return tops
 
 
 GIVEN = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736")

@@ -48,7 +48,7 @@ def deliver(cluster: Cluster, path: Path, caller_began_after_ns: int) -> Deliver
     cluster.stop("jaeger")  # it keeps everything in memory
     cluster.start("jaeger")
     printed = otlp.one_by_one([otlp.from_json(tracer("replay", "--dry-run", "-o", "otlp", str(path)))])
-    caller = _caller(printed, caller_began_after_ns)
+    caller = caller_of(printed, caller_began_after_ns)
     for request in caller:
         jaeger.send(request)
     first, second = (_replay(path) for _ in range(2))
@@ -70,7 +70,7 @@ def _replay(path: Path) -> list[Request]:
     return one.requests
 
 
-def _caller(printed: list[ResourceSpans], began_after_ns: int) -> list[ExportTraceServiceRequest]:
+def caller_of(printed: list[ResourceSpans], began_after_ns: int) -> list[ExportTraceServiceRequest]:
     """Make the span of the CI server that started the run, if there was one, as long as all that it started."""
     spans = [otlp.span_of(one) for one in printed]
     return [

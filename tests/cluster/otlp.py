@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 IDS = {"traceId", "spanId", "parentSpanId"}
@@ -34,6 +35,18 @@ def one_by_one(requests: Iterable[ExportTraceServiceRequest]) -> list[ResourceSp
 def span_of(one: ResourceSpans) -> Span:
     """Take the span out of its envelope."""
     return one.scope_spans[0].spans[0]
+
+
+def scope_of(one: ResourceSpans) -> str:
+    """Say which program made a span."""
+    return one.scope_spans[0].scope.name
+
+
+def value_of(attributes: Iterable[KeyValue], key: str) -> object:
+    """Look up an attribute of a span or a resource; None if it has no such."""
+    value = next((pair.value for pair in attributes if pair.key == key), None)
+    kind = value and value.WhichOneof("value")
+    return getattr(value, kind) if kind else None
 
 
 def check_same(found: Iterable[ResourceSpans], wanted: Iterable[ResourceSpans]) -> None:

@@ -9,6 +9,7 @@ from tests.cluster.lab.images import PAUSE
 from tests.cluster.lab.place import (
     API_ADDRESS,
     API_PORT,
+    AUDITED,
     ETCD_PORT,
     JAEGER_HEALTH_PORT,
     NODE,
@@ -24,6 +25,13 @@ from tests.cluster.lab.shell import Argument, answers_ok, run
 
 SERVICES = "10.96.0.0/16"
 _NODE_IS_READY = '{.status.conditions[?(@.type=="Ready")].status}'
+
+_AUDIT_POLICY: Json = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": [f"system:serviceaccounts:{AUDITED}"]}, {"level": "None"}],
+}
 
 
 def _always() -> bool:
@@ -109,6 +117,7 @@ state = "{SOCKET.parent}"
     conf_dir = "{place.state}/cni"
 """)
     (place.state / "kubelet.json").write_text(json.dumps(_kubelet_configuration(place)))
+    (place.state / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
 
 
 def _relay(name: str, address: str, port: int) -> Component:
@@ -154,6 +163,8 @@ def _apiserver(place: Place) -> tuple[Argument, ...]:
         "--kubelet-preferred-address-types=InternalIP",
         "--anonymous-auth=true",
         "--event-ttl=1h",
+        f"--audit-policy-file={place.state}/audit-policy.json",
+        f"--audit-log-path={place.audit}",
     )
 
 

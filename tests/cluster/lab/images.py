@@ -36,7 +36,7 @@ def of_tekton(program: str) -> str:
 def load_all(place: Place) -> None:
     """Give containerd every image that a step of busybox, or Tekton itself, needs."""
     with TemporaryDirectory(dir=place.state) as scratch:
-        busybox = _busybox(Path(scratch, "busybox"))
+        busybox = lay_out_busybox(Path(scratch, "busybox"))
         images = [Image(BUSYBOX, busybox), Image(PAUSE, busybox, ("/bin/sleep", "2147483647"))]
         for program in TEKTON_IMAGES:
             folder = Path(scratch, program)
@@ -60,7 +60,7 @@ def load(archive: Path) -> str:
     return call(*ctr_command("images", "import", archive))
 
 
-def _busybox(folder: Path) -> Path:
+def lay_out_busybox(folder: Path) -> Path:
     """Lay out a small system of Debian's static busybox."""
     for name in ("bin", "tmp", "etc", "root", "usr", "var", "home"):
         (folder / name).mkdir(parents=True)
@@ -86,25 +86,34 @@ def _write_archive(path: Path, images: tuple[Image, ...]) -> None:
                 archive.addfile(entry, io.BytesIO(content))
 
         for image in images:
-            layer = _layer(image.folder)
-            layer_id = hashlib.sha256(layer).hexdigest()
-            command = {"Entrypoint": list(image.entrypoint)} if image.entrypoint else {"Cmd": ["/bin/sh"]}
-            config = {
-                "architecture": "amd64",
-                "os": "linux",
-                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_id}"]},
-                "config": {"Env": [_SEARCH_PATH], **command},
-            }
-            written_config = json.dumps(config).encode()
-            config_id = hashlib.sha256(written_config).hexdigest()
+            layer = layer_of(image)
+            layer_id, config = digest(layer), config_of(image, layer)
+            config_id = digest(config)
             add(f"{layer_id}/layer.tar", layer)
-            add(f"{config_id}.json", written_config)
+            add(f"{config_id}.json", config)
             manifest.append({"Config": f"{config_id}.json", "RepoTags": [image.name], "Layers": [f"{layer_id}/layer.tar"]})
         add("manifest.json", json.dumps(manifest).encode())
 
 
-def _layer(folder: Path) -> bytes:
-    """Pack a folder: the same files always give the same bytes."""
+def digest(content: bytes) -> str:
+    """Give the name by which an image's parts know each other."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def config_of(image: Image, layer: bytes) -> bytes:
+    """Write what an image says of itself."""
+    command = {"Entrypoint": list(image.entrypoint)} if image.entrypoint else {"Cmd": ["/bin/sh"]}
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest(layer)}"]},
+        "config": {"Env": [_SEARCH_PATH], **command},
+    }
+    return json.dumps(config).encode()
+
+
+def layer_of(image: Image) -> bytes:
+    """Pack an image's folder: the same files always give the same bytes."""
 
     def without_trace(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = entry.gid = entry.mtime = 0
@@ -113,6 +122,6 @@ def _layer(folder: Path) -> bytes:
 
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as layer:
-        for path in sorted(folder.rglob("*")):
-            layer.add(path, path.relative_to(folder), recursive=False, filter=without_trace)
+        for path in sorted(image.folder.rglob("*")):
+            layer.add(path, path.relative_to(image.folder), recursive=False, filter=without_trace)
     return packed.getvalue()

@@ -21,6 +21,8 @@ WEBHOOK_ADDRESS = "10.96.0.10"
 """The Service of Tekton's webhook, relayed likewise."""
 API_PORT, ETCD_PORT, WEBHOOK_PORT = 16443, 23790, 18443
 JAEGER_OTLP_PORT, JAEGER_QUERY_PORT, JAEGER_HEALTH_PORT = 4318, 16686, 13133
+AUDITED = "tracer"
+"""The namespace of whose ServiceAccounts the API server notes every request."""
 
 SOCKET = Path("/run/bench-containerd/containerd.sock")
 """Not under `home`: a Unix socket's path is short."""
@@ -56,6 +58,11 @@ class Place:
     def tekton_config(self) -> Path:
         """Tekton's own manifests, as its module has them."""
         return self.home / "tekton-config"
+
+    @property
+    def audit(self) -> Path:
+        """What the ServiceAccounts of `AUDITED` asked the API server, a JSON object a line."""
+        return self.state / "audit.jsonl"
 
     def log(self, name: str) -> Path:
         """Say where a component's log is."""

@@ -1,19 +1,28 @@
 """The cluster of a test run. Where one can stand (root on Debian 12) no test is skipped; elsewhere all are, with one sentence."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.anew import record_anew
 from tests.cluster.lab.builds import unfit_here
 from tests.cluster.lab.cluster import Cluster
+from tests.cluster.live import Live, play
+
+_SAID = pytest.StashKey[list[str]]()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say once why tests were skipped."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say once why tests were skipped, and what was measured."""
     if reason := unfit_here():
         terminalreporter.write_line(f"Skipped: {reason}")
+    for line in config.stash.get(_SAID, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Give what writes a line below the results."""
+    return pytestconfig.stash.setdefault(_SAID, []).append
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +39,6 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def recorded_anew(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the scenarios of `anew` on the cluster; give the folder with their recordings."""
-    return record_anew(cluster.place, tmp_path_factory.mktemp("anew"))
+def live(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Live:
+    """Run all scenarios once, with the controller beside them."""
+    return play(cluster, tmp_path_factory.mktemp("live"))

@@ -1,14 +1,14 @@
 """The claim of the product on runs of today: it tells what the scenario does, and what the steps say of themselves."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from tests import test_truth
-from tests.cluster.anew import ANEW
 from tests.cluster.delivered import tracer
+from tests.cluster.live import Live
 
+ANEW = ("cancel", "retries")
 STEPS = {
     "cancel": [("✓", "fetch", "success"), ("⊘", "compile", "cancellation"), ("○", "push", "never ran")],
     "retries": [
@@ -22,9 +22,9 @@ RUNS = {"cancel": ("⊘", "cancellation"), "retries": ("✓", "success")}
 
 
 @pytest.mark.parametrize("name", ANEW)
-def test_the_picture_tells_what_happened(recorded_anew: Path, name: str) -> None:
+def test_the_picture_tells_what_happened(live: Live, name: str) -> None:
     """`tracer explain` draws the run and every step with the result that the scenario gives it."""
-    picture = tracer("explain", "-f", str(recorded_anew / name))
+    picture = tracer("explain", "-f", str(live.recordings / name))
     mark, result = RUNS[name]
     assert re.search(rf"^{mark} PipelineRun scenario-{name}/run +{result} in ", picture)
     names = "|".join({step for _, step, _ in STEPS[name]})
@@ -35,9 +35,9 @@ def test_the_picture_tells_what_happened(recorded_anew: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("name", ANEW)
-def test_the_steps_are_told_as_they_say_themselves(recorded_anew: Path, name: str) -> None:
+def test_the_steps_are_told_as_they_say_themselves(live: Live, name: str) -> None:
     """What `tests/test_truth.py` claims of the recordings holds for one that was made just now."""
-    path = recorded_anew / name
+    path = live.recordings / name
     assert any("end" in truth for truth in test_truth.truth_of(path))
     test_truth.test_steps_are_told_as_they_say_themselves(path)
     test_truth.test_a_late_lister_tells_the_same_of_what_is_still_there(path)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import jaeger, otlp
-from tests.cluster.anew import ANEW
 from tests.cluster.delivered import Delivered, deliver
 from tests.cluster.lab.cluster import Cluster
+from tests.cluster.test_anew import ANEW
 from tests.kit import RECORDINGS, SCENARIOS, hostile_recording
 
 LATER_IN_THE_SECOND_NS = 400_000_000
@@ -42,7 +42,7 @@ def delivered(request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory
         case _ if request.param == HOSTILE:
             path = hostile_recording(tmp_path_factory.mktemp(HOSTILE))
         case name:
-            path = request.getfixturevalue("recorded_anew") / name
+            path = request.getfixturevalue("live").recordings / name
     return deliver(cluster, path, LATER_IN_THE_SECOND_NS)
 
 

@@ -80,8 +80,6 @@ class Reflector:
         self.skipped: Counter[str] = Counter()
         """Readings of objects that were not understood, by why: malformed, too_large."""
         self.read_bytes = 0
-        self.last_read_s = clock.now_s()
-        """When something was read, of whatever type."""
         self.last_read_unix_s = clock.unix_ns() / 1e9
         """When bytes came, by the time of day; at first when it was made."""
         self._api = api
@@ -153,7 +151,6 @@ class Reflector:
         lines, body, has_read, has_begun = Lines(), bytearray(), False, False
         async with aclosing(self._transport.stream(url, headers, self._idle_s)) as answers:
             async for one in answers:
-                self.last_read_s = self._clock.now_s()
                 match one:
                     case Answer():
                         return self._refused(one)

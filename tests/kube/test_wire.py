@@ -260,3 +260,20 @@ def test_what_was_not_read_is_not_told_as_vanished() -> None:
     course.request(0, 300)
     assert names(course.line(event("ADDED", run("a", 13)))) == ["+a"]
     assert names(course.line(bookmark(14, ends_list=True))) == ["?b", "Synced"]
+
+
+@pytest.mark.parametrize("where", ["annotations", "labels"])
+def test_a_key_called_like_the_version_does_not_move_the_watch(where: str) -> None:
+    """A user may call an annotation or a label resourceVersion; a server writes them before the version itself."""
+    course, made = synced(), run("a", 12)
+    made["metadata"] = {where: {"resourceVersion": "user"}, **made["metadata"]}
+    assert names(course.line(event("ADDED", made))) == ["+a"]
+    assert course.request(2, 300).query["resourceVersion"] == "12"
+
+
+def test_a_version_that_is_no_text_does_not_move_the_watch() -> None:
+    """Bytes that are no UTF-8 cost the object that has them, and the watch goes on."""
+    course = synced()
+    line = event("ADDED", run("a", 12)).replace(b'"12"', b'"\xff"')
+    list(course.line(line))
+    assert course.request(2, 300).query["resourceVersion"] == "10"

@@ -8,7 +8,6 @@ Source: Kubernetes API concepts (efficient detection of changes, streaming lists
 tools/cache/reflector.go.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -172,13 +171,20 @@ class _Identified(msgspec.Struct, frozen=True, gc=False):
     metadata: _Identity
 
 
+class _VersionMeta(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    resource_version: str = ""
+
+
+class _Versioned(msgspec.Struct, frozen=True, gc=False):
+    metadata: _VersionMeta
+
+
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _PAGE = msgspec.json.Decoder(_Page)
 _BOOKMARK = msgspec.json.Decoder(_Bookmark)
 _STATUS = msgspec.json.Decoder(_Status)
 _IDENTIFIED = msgspec.json.Decoder(_Identified)
-# Of all that the server writes before it, only strings could hold it, and in them the quotes are escaped.
-_VERSION = re.compile(rb'"resourceVersion":"([^"\\]*)"')
+_VERSIONED = msgspec.json.Decoder(_Versioned)  # searched for, it could be a label's or an annotation's that is called the same
 
 
 class Course:
@@ -318,9 +324,12 @@ class Course:
             self._has_unread = True
 
     def _move(self, raw: msgspec.Raw) -> None:
-        found = _VERSION.search(memoryview(raw))
-        if found is not None and self._listed is None:
-            self.version = found[1].decode()
+        if self._listed is not None:
+            return
+        try:
+            self.version = _VERSIONED.decode(raw).metadata.resource_version or self.version
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            return  # the next object, or a bookmark, moves it
 
     def _bookmark(self, raw: msgspec.Raw) -> Iterator[Told]:
         try:

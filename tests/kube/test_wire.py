@@ -277,3 +277,31 @@ def test_a_version_that_is_no_text_does_not_move_the_watch() -> None:
     line = event("ADDED", run("a", 12)).replace(b'"12"', b'"\xff"')
     list(course.line(line))
     assert course.request(2, 300).query["resourceVersion"] == "10"
+
+
+def test_what_has_no_version_is_no_list() -> None:
+    """JSON of somebody in between, which names no items and no version, does not tell that everything vanished."""
+    course = synced("a", "b")
+    course.can_stream_lists = False
+    course.refused(410)
+    course.request(2, 300)
+    assert names(course.page(b'{"kind":"Status","status":"Failure"}')) == ["Malformed"]
+    course.request(3, 300)
+    assert names(course.page(page([run("b", 4)], 9))) == ["+b", "?a", "Synced"]
+
+
+def test_a_deletion_that_cannot_be_read_is_one_all_the_same() -> None:
+    """Its object is gone the way it was last read."""
+    course = synced("a", "b")
+    assert names(course.line(event("DELETED", {**run("a", 12), "status": 5}))) == ["Malformed", "?a"]
+    assert course.existing == 1
+
+
+def test_what_is_deleted_while_it_is_listed_does_not_exist() -> None:
+    """A streamed list may tell a deletion before its end; it is told once."""
+    course = Course(RUNS, SCHEMA)
+    course.request(1, 300)
+    assert names(course.line(event("ADDED", run("a", 1)))) == ["+a"]
+    assert names(course.line(event("DELETED", run("a", 2)))) == ["-a"]
+    list(course.line(bookmark(9, ends_list=True)))
+    assert course.existing == 0

@@ -244,6 +244,10 @@ class Course:
             self.start_over()
             yield Malformed(f"{self.feed.kind}List", "$", str(error))
             return
+        if not page.metadata.resource_version:  # JSON of somebody in between, in which nothing exists
+            self.start_over()
+            yield Malformed(f"{self.feed.kind}List", "$", "Expected a version")
+            return
         for raw in page.items or ():
             yield self._seen(decode(raw, self._schema, self.feed.kind), raw)
         self._continue = page.metadata.continue_
@@ -269,7 +273,7 @@ class Course:
                 yield self._seen(decode(event.object, self._schema, self.feed.kind), event.object)
                 self._move(event.object)
             case "DELETED":
-                yield self._gone(decode(event.object, self._schema, self.feed.kind))
+                yield from self._gone(decode(event.object, self._schema, self.feed.kind), event.object)
                 self._move(event.object)
             case "BOOKMARK":
                 yield from self._bookmark(event.object)
@@ -305,11 +309,20 @@ class Course:
         self._note(value.metadata.uid)
         return Seen(value)
 
-    def _gone(self, value: Object | Malformed | Unread) -> Told:
+    def _gone(self, value: Object | Malformed | Unread, raw: msgspec.Raw) -> Iterator[Told]:
         if isinstance(value, Malformed | Unread):
-            return value
-        self._known.discard(value.metadata.uid)
-        return Gone(value)
+            yield value
+            if (uid := _uid(raw)) in self._known:
+                self._leave(uid)
+                yield Vanished(self.feed.kind, uid)
+            return
+        self._leave(value.metadata.uid)
+        yield Gone(value)
+
+    def _leave(self, uid: str) -> None:
+        self._known.discard(uid)
+        if self._listed is not None:
+            self._listed.discard(uid)
 
     def _note(self, uid: str) -> None:
         self._known.add(uid)
@@ -318,9 +331,10 @@ class Course:
 
     def _note_malformed(self, raw: msgspec.Raw) -> None:
         """Note an object that cannot be read: it exists, and must not be told as vanished."""
-        try:
-            self._note(_IDENTIFIED.decode(raw).metadata.uid)
-        except (ValueError, msgspec.MsgspecError, RecursionError):
+        uid = _uid(raw)
+        if uid:
+            self._note(uid)
+        else:
             self._has_unread = True
 
     def _move(self, raw: msgspec.Raw) -> None:
@@ -360,3 +374,11 @@ class Course:
             self.start_over()
             return Expired()
         return Failed(status.code, status.reason or status.message)
+
+
+def _uid(raw: msgspec.Raw) -> str:
+    """Find the UID of an object that cannot be read; empty if not even that can be."""
+    try:
+        return _IDENTIFIED.decode(raw).metadata.uid
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return ""

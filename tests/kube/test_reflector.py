@@ -1,11 +1,13 @@
 """One watch against an API server that fails in every way: nothing is lost, and a list is asked for only when it must be."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.kit import SCHEMA, Json, ManualClock, meta, task_run
+from tracer.clock import Clock
 from tracer.demo.apiserver import ApiServer
 from tracer.demo.faults import Break, Refuse, Say
 from tracer.demo.protocol import Verb
@@ -317,3 +319,89 @@ def test_a_watch_that_says_nothing_whole_is_a_failure() -> None:
     one = watch(story)
     assert one.reflector.errors["empty"] == 3
     assert len(one.clock.slept) >= 3
+
+
+class Raw:
+    """A server that gives the same answer to everything."""
+
+    def __init__(self, body: bytes, most: int = 6) -> None:
+        """Prepare; after so many requests it is done."""
+        self.body, self.left, self.done = body, most, asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request, and close."""
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(self.body) + self.body)
+        await writer.drain()
+        writer.close()
+        self.left -= 1
+        if not self.left:
+            self.done.set()
+
+
+END_OF_LIST = {"metadata": {"resourceVersion": "5", "annotations": {"k8s.io/initial-events-end": "true"}}}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [({"type": "ADDED", "object": run("a", "1")}, "lost"), ({"type": "BOOKMARK", "object": END_OF_LIST}, "")],
+    ids=["half a list", "a watch that ends at once"],
+)
+def test_what_ends_at_once_is_not_asked_for_again_at_once(line: Json, reason: str) -> None:
+    """Streams that end well, but within a moment, come after waits, whatever they said."""
+
+    async def main() -> None:
+        raw, clock = Raw(json.dumps(line).encode() + b"\n"), ManualClock()
+        server = await asyncio.start_server(raw.serve, "127.0.0.1", 0)
+        account = Account(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with (
+            asyncio.timeout(WITHIN_S),
+            Transport(TransportSettings(), clock) as transport,
+            asyncio.TaskGroup() as tasks,
+        ):
+            one = Reflector(Course(Feed(KIND), SCHEMA), account, transport, clock, asyncio.Lock(), lambda _: None)
+            watching = tasks.create_task(one.run())
+            await raw.done.wait()
+            watching.cancel()
+        server.close()
+        assert len(clock.slept) >= 4
+        assert one.reason == reason
+
+    asyncio.run(main())
+
+
+def test_a_quiet_watch_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a quiet kind nothing comes, not even a bookmark: each stream is followed by another at once, and no trouble is told.
+
+    So failures of long ago are forgotten, however short each stream is.
+    """
+    monkeypatch.setattr(reflector, "IDLE_S", 0.05)
+    monkeypatch.setattr(reflector, "HEALTHY_S", 0.1)
+
+    async def main() -> None:
+        clock, waits, reported = Clock(), list[int](), list[Event]()
+
+        def no_wait_s(failures: int) -> float:
+            waits.append(failures)
+            return 0.0
+
+        monkeypatch.setattr(reflector, "watch_jitter_s", no_wait_s)
+        async with (
+            asyncio.timeout(WITHIN_S),
+            ApiServer() as server,
+            Transport(TransportSettings(), clock) as transport,
+            asyncio.TaskGroup() as tasks,
+        ):
+            course = Course(Feed(KIND), SCHEMA)
+            one = Reflector(course, Account(server.url), transport, clock, asyncio.Lock(), lambda _: None, reported.append)
+            server.fail(Refuse(503), KIND, times=3)
+            watching = tasks.create_task(one.run())
+            await server.until(lambda: server.count(KIND, Verb.WATCH) >= 5)
+            server.fail(Refuse(503), KIND)
+            await server.until(lambda: len(waits) >= 4)
+            watching.cancel()
+        assert waits == [1, 2, 3, 1]
+        assert one.errors["slow"] == 0
+        assert {event.fields["reason"] for event in reported if event.what is What.WATCH_FAILED} == {"http_503"}
+
+    asyncio.run(main())

@@ -27,7 +27,8 @@ from tracer.transport import Answer, NoAnswer, Reason, Transport, retry_after_s
 IDLE_S = 70.0  # bookmarks come about every minute where much happens
 POD_IDLE_S = 25.0  # less than any Pod is waited for: a dead line must not pass for a Pod that has nothing more to say
 WATCH_S = (300, 600)  # at random, so that watches do not end together
-HEALTHY_S = 120.0  # a watch that lived so long begins with a short wait again
+HEALTHY_S = 120.0  # without a failure; then the next wait is a short one again
+BRIEF_S = 1.0  # a watch that ends sooner is not opened again at once, whatever it said
 LONGEST_WAIT_S = 300.0
 NOT_SERVED_WAIT_S = 15.0  # somebody may be installing Tekton just now
 MOST_PAGE_BYTES = 1 << 30  # 500 objects of the largest size that there is
@@ -119,17 +120,18 @@ class Reflector:
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        well_since_s = self._clock.now_s()
         while True:
-            began_s = self._clock.now_s()
             at_least_s = await self._once()
             self._lose()
-            if self._clock.now_s() - began_s >= HEALTHY_S:
+            if self._clock.now_s() - well_since_s >= HEALTHY_S:
                 self._failures = 0
             if at_least_s is not None:
                 self._failures += 1
                 self.rests = True
                 await self._clock.sleep(max(at_least_s, watch_jitter_s(self._failures)))
                 self.rests = False
+                well_since_s = self._clock.now_s()
 
     async def _once(self) -> float | None:
         """Make the next request. None if it did what it should; else how long to wait at least."""
@@ -147,19 +149,18 @@ class Reflector:
             return await self._ask(request, headers, held)
 
     async def _ask(self, request: Request, headers: dict[str, str], held: AsyncExitStack) -> float | None:
-        url = f"{self._api.url}{request.path}?{urlencode(request.query)}"
-        lines, body, has_read, has_begun = Lines(), bytearray(), False, False
+        url, began_s = f"{self._api.url}{request.path}?{urlencode(request.query)}", self._clock.now_s()
+        lines, body, has_read = Lines(), bytearray(), False
         async with aclosing(self._transport.stream(url, headers, self._idle_s)) as answers:
             async for one in answers:
                 match one:
                     case Answer():
                         return self._refused(one)
                     case NoAnswer():
-                        return self._broke_off(one, may_be_quiet=has_read or (has_begun and not self.course.is_listing))
+                        # Of a quiet kind nothing comes, not even a bookmark.
+                        return self._broke_off(one, is_well=has_read or self._since_s is not None)
                     case b"":
-                        has_begun = True
-                        if request.verb is Verb.WATCH:
-                            self._answered()
+                        self._agreed(request)
                         continue
                 self.read_bytes += len(one)
                 self.last_read_unix_s = self._clock.unix_ns() / 1e9
@@ -173,12 +174,14 @@ class Reflector:
                 if len(body) > MOST_PAGE_BYTES:
                     self.course.start_over()
                     return self._fail("too_large", f"{url} answered with more than {MOST_PAGE_BYTES >> 20} MiB")
-        return await self._ended(request, bytes(body), has_read=has_read)
+        if request.verb is Verb.LIST:
+            return await self._page(bytes(body))
+        return self._ended(is_brief=self._clock.now_s() - began_s < BRIEF_S, has_read=has_read)
 
-    def _broke_off(self, answer: NoAnswer, *, may_be_quiet: bool) -> float | None:
+    def _broke_off(self, answer: NoAnswer, *, is_well: bool) -> float | None:
         """Take it in that nothing more comes."""
         self.course.broke_off()
-        if may_be_quiet and answer.reason is Reason.SLOW:
+        if is_well and answer.reason is Reason.SLOW:
             self.errors["idle"] += 1  # a quiet watch, or a dead line: nobody can tell, and a new one costs little
             return None
         return self._fail(answer.reason, f"{self._api.url} {answer.why}")
@@ -249,21 +252,32 @@ class Reflector:
             case _:
                 return f"{url} answered {status} for {kind}{where}"
 
-    async def _ended(self, request: Request, body: bytes, *, has_read: bool) -> float | None:
-        """Take the end of an answer in."""
-        if request.verb is Verb.LIST:
-            for number, told in enumerate(self.course.page(body), start=1):
-                self._pass_on(told)
-                if isinstance(told, Malformed) and self.course.is_listing and told.path == "$":
-                    return self._fail("decode", f"{self._api.url} sent a list that cannot be read")
-                if not number % SLICE_ITEMS:
-                    await self._clock.sleep(0)
-        else:
-            self.course.broke_off()
-            if not has_read:
-                return self._fail("empty", f"{self._api.url} ended the watch at once")
+    async def _page(self, body: bytes) -> float | None:
+        """Take a page of a list in."""
+        for number, told in enumerate(self.course.page(body), start=1):
+            self._pass_on(told)
+            if isinstance(told, Malformed) and self.course.is_listing and told.path == "$":
+                return self._fail("decode", f"{self._api.url} sent a list that cannot be read")
+            if not number % SLICE_ITEMS:
+                await self._clock.sleep(0)
         self._is_refused = False
         return None
+
+    def _ended(self, *, is_brief: bool, has_read: bool) -> float | None:
+        """Take the end of a watch in."""
+        was_listing = self.course.is_listing
+        self.course.broke_off()
+        if not has_read:
+            return self._fail("empty", f"{self._api.url} ended the watch at once")
+        if was_listing:
+            return self._fail("lost", f"{self._api.url} ended a list in its middle")
+        self._is_refused = False
+        return 0.0 if is_brief else None
+
+    def _agreed(self, request: Request) -> None:
+        """Note that an answer begins; a page says nothing before it has ended."""
+        if request.verb is Verb.WATCH:
+            self._answered()
 
     def _answered(self) -> None:
         """Note that the server does as it was asked."""

@@ -1,11 +1,15 @@
 """When does the controller judge, and what does it say of how it is going? Through the whole of it."""
 
 import asyncio
+import math
 
+from tests.kit import at_ns
 from tracer.demo.apiserver import ApiServer
+from tracer.demo.faults import Break, Refuse
 from tracer.demo.receiver import Receiver
 from tracer.demo.stage import stage
 from tracer.settings import load
+from tracer.tekton.names import Kind
 
 
 def test_a_hundred_watches_and_more_are_open_at_once() -> None:
@@ -19,3 +23,30 @@ def test_a_hundred_watches_and_more_are_open_at_once() -> None:
                 return sum(each.is_current for each in one.reflectors)
 
     assert asyncio.run(main()) == 140
+
+
+def test_nothing_is_judged_first_while_a_watch_is_broken() -> None:
+    """Everything was listed once, but not at one time: while Pods are away again, their TaskRuns are not judged."""
+
+    async def main() -> None:
+        async with asyncio.timeout(30), ApiServer() as server, Receiver() as receiver:
+            server.fail(Refuse(403), Kind.TASK_RUN, times=math.inf)
+            settings = load({"otlp.endpoint": receiver.url}, {})
+            async with stage(at_ns(60), server, settings, is_awaited=False) as one:
+                (scope,) = one.app.controller.scopes.values()
+                of = {each.feed.kind: each for each in scope.reflectors}
+                await one.until(lambda: of[Kind.POD].is_current)
+                server.fail(Refuse(403), Kind.POD, times=math.inf)
+                server.strike(Break.END, Kind.POD)
+                await one.until(lambda: of[Kind.POD].reason == "forbidden")
+                server.heal()
+                server.fail(Refuse(403), Kind.POD, times=math.inf)
+                await one.until(lambda: of[Kind.TASK_RUN].is_current and not scope.watches.is_awaited)
+                await one.clock.move_on(10)
+                assert scope.judged_ns is None
+                server.heal()
+                await one.until(lambda: of[Kind.POD].is_current)
+                await one.clock.move_on(1)
+                assert scope.judged_ns is not None
+
+    asyncio.run(main())

@@ -67,8 +67,8 @@ class Scope:
     def move_on(self) -> None:
         """Let time pass, if everything that judgement rests on is seen."""
         necessary = [one for one in self.reflectors if one.feed.kind in NECESSARY]
-        is_seen = all(one.is_current for one in necessary) if self.judged_ns is not None else not self.watches.is_awaited
-        if is_seen:
+        was_listed = self.judged_ns is not None or not self.watches.is_awaited
+        if was_listed and all(one.is_current for one in necessary):
             self.judged_ns = max(self.judged_ns or 0, self._clock.unix_ns())
 
 

@@ -399,3 +399,15 @@ def test_credentials_are_hidden() -> None:
         "http://h?key=geheim",
     ]:
         assert "heim" not in without_credentials(odd)
+
+
+@pytest.mark.parametrize("url", ["http://a..b/", f"http://{'a' * 70}.com/", "http://[x/"])
+def test_what_is_no_address_is_not_asked(url: str) -> None:
+    """A name that DNS cannot have is told, by a request and by a stream."""
+
+    async def main() -> list[Answer | NoAnswer | bytes]:
+        async with Transport(TransportSettings(), ManualClock()) as transport:
+            return [await transport.get(url, {}, 5), *[one async for one in transport.stream(url, {}, 5)]]
+
+    unusable = NoAnswer(Reason.UNUSABLE, "is no address that can be asked")
+    assert asyncio.run(main()) == [unusable, unusable]

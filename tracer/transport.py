@@ -186,6 +186,8 @@ class Transport:
             yield NoAnswer(Reason.SLOW, f"was silent for {idle_s:g} s")
         except InputError as error:
             yield NoAnswer(Reason.UNUSABLE, f"was not asked: {str(error).rstrip('.')}")
+        except (aiohttp.InvalidURL, UnicodeError):
+            yield NoAnswer(Reason.UNUSABLE, "is no address that can be asked")
         except (aiohttp.ClientError, OSError) as error:
             yield _no_answer(error, self._settings)
 

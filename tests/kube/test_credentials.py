@@ -96,3 +96,13 @@ def test_where_the_cluster_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert find_api({}, path).url == "https://10.0.0.1:6443"
     with pytest.raises(InputError, match="no-such-context"):
         find_api({}, path, "no-such-context")
+
+
+@pytest.mark.parametrize("token", ["secret\nX-Evil: 1", "secret\x00"])
+def test_a_token_that_no_header_can_have_is_told_without_it(tmp_path: Path, token: str) -> None:
+    """A line break or a zero byte in a token is said in a sentence that does not hold it, in a Pod and on a laptop."""
+    (tmp_path / "token").write_text(f"{token}\n")
+    for api in (InCluster("https://10.96.0.1:443", tmp_path), Kubeconfig(write(tmp_path, {"token": token}))):
+        with pytest.raises(InputError, match="a character that no header can have") as error:
+            api.headers(is_refused=False)
+        assert "secret" not in str(error.value)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import ApiError, InputError
-from tracer.transport import TransportSettings
+from tracer.transport import TransportSettings, header_fault
 
 MOUNTED = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _DEFAULT_NAMESPACE = "default"
@@ -44,7 +44,7 @@ class InCluster:
         """Read the token, which the kubelet writes anew before it expires. Raises InputError if it cannot be read."""
         path = self.mounted / "token"
         try:
-            return {"Authorization": f"Bearer {path.read_text().strip()}"}
+            return _authorization(f"Bearer {path.read_text().strip()}", f"The account's token {path}")
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "not text"
             raise InputError(f"The account's token {path} cannot be read: {why}.") from error
@@ -79,7 +79,7 @@ class Kubeconfig:
         """Say who we are; after a refusal the kubeconfig is read anew, plugins too. Raises InputError if it cannot be used."""
         if is_refused:
             self._read()
-        return {"Authorization": self._token} if self._token else {}
+        return _authorization(self._token, "The token in the kubeconfig") if self._token else {}
 
     def _read(self) -> None:
         from kubernetes.config import load_kube_config  # noqa: PLC0415 - it takes a third of a second, and no Pod needs it
@@ -117,6 +117,13 @@ class _Said:
         self.verify_ssl = True
         self.api_key: dict[str, str] = {}
         self.refresh_api_key_hook: Any = None
+
+
+def _authorization(value: str, named: str) -> dict[str, str]:
+    """Make the header. Raises InputError, without its value, if no header can have it: a token with a line break, say."""
+    if header_fault("Authorization", value):
+        raise InputError(f"{named} cannot be sent: it holds a character that no header can have.")
+    return {"Authorization": value}
 
 
 def find_api(environment: Mapping[str, str], kubeconfig: str = "", context: str = "") -> InCluster | Kubeconfig:

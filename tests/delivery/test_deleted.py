@@ -9,7 +9,7 @@ from tracer.delivery import readings
 from tracer.delivery.deleted import Deleted
 from tracer.delivery.ledger import Ledger
 from tracer.tekton.names import Kind
-from tracer.tekton.observation import Gone, Seen, Synced
+from tracer.tekton.observation import Gone, Seen, Synced, Vanished
 
 DONE = {"startTime": at(1), "completionTime": at(9), "conditions": succeeded("True", "Succeeded")}
 
@@ -97,3 +97,13 @@ def test_what_exists_is_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     ledger.due(at_ns(100))
     assert list(ledger.shed(lambda _: False, at_ns(100))) == []
     assert ledger.unacknowledged > 0
+
+
+def test_what_exists_again_is_not_among_the_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that lacked an object was wrong, if the object comes back: it still exists, and is not dropped."""
+    monkeypatch.setattr(readings, "Deleted", partial(Deleted, 0))
+    ledger, value = Ledger(), read(pipeline_run({"startTime": at(1)}))
+    ledger.observe(Seen(value), at_ns(10))
+    ledger.observe(Vanished(Kind.PIPELINE_RUN, RUN_UID), at_ns(11))
+    ledger.observe(Seen(value), at_ns(12))
+    assert list(ledger.shed(lambda _: False, at_ns(13))) == []

@@ -38,8 +38,9 @@ from tests.kit import (
     task_run,
     tell,
 )
+from tracer.delivery import readings
 from tracer.delivery.deleted import Deleted
-from tracer.delivery.ledger import CHILDREN_WAIT_NS, REMEMBERED_NS, Ledger
+from tracer.delivery.ledger import CHILDREN_WAIT_NS, OWNER_WAIT_NS, REMEMBERED_NS, Ledger
 from tracer.delivery.readings import Loss
 from tracer.tekton.decode import Malformed, Object, Unread, decode
 from tracer.tekton.names import Kind
@@ -636,3 +637,29 @@ def test_the_cluster_is_known_by_its_own_namespace() -> None:
     }
     final = {"startTime": at(1), "completionTime": at(9), "conditions": succeeded("True", "Succeeded")}
     assert ("k8s.cluster.uid", "k") in tell(namespace, pipeline_run(final))["run"].resource
+
+
+@pytest.mark.parametrize("kind", ["PipelineRun", "CustomRun"])
+def test_an_owner_that_never_comes_is_not_waited_for_for_ever(kind: str) -> None:
+    """What it owns is told by itself, where the owner cannot be read, or its kind may not be listed; nothing is held for ever."""
+    final = {**OPEN, "completionTime": at(30), "conditions": succeeded("True", "Succeeded")}
+    ledger = Ledger()
+    told = Told({}, [], ledger)
+    ledger.observe(Seen(read(task_run(final, owner=owner(kind, "missing")))), at_ns(30))
+    drain(told, at_ns(30) + OWNER_WAIT_NS - 1)
+    assert told.spans == {}
+    assert ledger.next_deadline_ns() == at_ns(30) + OWNER_WAIT_NS
+    drain(told, at_ns(30) + OWNER_WAIT_NS)
+    assert "run" in {slot.kind for slot in told.spans}
+    assert ledger.losses[Loss.OWNER_UNKNOWN] == 1
+
+
+def test_stray_events_are_bounded_while_time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events of Pods that never come are dropped, the oldest first and counted, though no deadline passes."""
+    monkeypatch.setattr(readings, "MOST_STRAY", 3)
+    ledger = Ledger()
+    for number in range(5):
+        about = {"kind": "Pod", "name": "p", "namespace": "ns", "uid": f"p{number}"}
+        said = {"metadata": meta("e", f"e{number}"), "involvedObject": about, "reason": "Pulled", "firstTimestamp": at(1)}
+        ledger.observe(Seen(read({"apiVersion": "v1", "kind": "Event", **said})), at_ns(number))
+    assert ledger.losses[Loss.STRAY_EVENT] == 2

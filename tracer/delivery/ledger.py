@@ -45,6 +45,7 @@ from tracer.telemetry.records import Slot, SpanRecord
 from tracer.telemetry.spans import Summary, custom_run_spans, pipeline_run_spans, task_run_spans
 
 AT_REST_NS = 2 * SECOND_NS  # Tekton writes a start and a completion twice, up to 1 s apart
+OWNER_WAIT_NS = 15 * 60 * SECOND_NS  # an owner that may not be listed, or cannot be read, never comes
 CHILDREN_WAIT_NS = 15 * 60 * SECOND_NS  # a CustomRun that nobody serves never ends; its run is told without it
 REMEMBERED_NS = 60 * SECOND_NS  # after the last acknowledgement: the other kinds' watches lag by seconds
 MOST_AT_ONCE = 256  # UIDs in one answer: a first list of 10,000 runs must not become spans all at once
@@ -179,6 +180,8 @@ class Ledger:
         if is_gone:
             size_bytes = sum(len(encode(one)) for one in (value, *(pod.pod for pod in cell.pods.values())))
             self._readings.deleted.add(cell.uid, size_bytes, has_failed=not is_success(value.status.succeeded))
+        else:
+            self._readings.deleted.discard(cell.uid)
         if self._inner(cell) != inner:
             self._look_below(cell)
         self._dirty[cell.uid] = None
@@ -306,6 +309,10 @@ class Ledger:
     def _look(self, cell: Cell, now_ns: int) -> list[SpanRecord]:
         """Say what of an object is due and not acknowledged, and close it if everything is."""
         place = self._place(cell)
+        if place is None and self._is_owner_given_up(cell, now_ns):
+            self._readings.orphan(cell)
+            self._look_below(cell)
+            place = self._place(cell)
         if place is None:
             return []
         was_open = cell.summary is None
@@ -352,6 +359,11 @@ class Ledger:
         if isinstance(cell.value, CustomRun):
             return UNTOLD
         return top_place(cell.value, self.settings, self._cluster_uid, is_gone=cell.is_gone)
+
+    def _is_owner_given_up(self, cell: Cell, now_ns: int) -> bool:
+        """Say whether an owner that was never seen is not waited for any longer."""
+        is_missing = cell.owner is not None and cell.owner.uid not in self._readings.cells
+        return is_missing and self._is_past(cell, cell.first_seen_ns + OWNER_WAIT_NS, now_ns)
 
     def _inner(self, cell: Cell) -> Place | None:
         """Find where those below an object hang."""

@@ -29,6 +29,7 @@ from tracer.telemetry.spans import Summary
 STRAY_EVENTS_NS = 60 * SECOND_NS  # Events come for all Pods, and only a Pod's own reading tells whether it is Tekton's
 STRAY_PODS_NS = 15 * 60 * SECOND_NS  # a Pod that is gone and whose TaskRun never came
 
+MOST_STRAY = 20_000  # Pods with such Events, for time may stand still; about 20 MB
 DEEPEST = 50  # owners above owners; ownerReferences are a user's to write, and no pipeline is nested like this
 
 Run = PipelineRun | TaskRun | CustomRun
@@ -248,6 +249,8 @@ class Readings:
             return None
         pod = self._pods.get(about.uid)
         events = pod.events if pod is not None else self._stray_events.setdefault(about.uid, (now_ns, {}))[1]
+        if len(self._stray_events) > MOST_STRAY:
+            self.losses[Loss.STRAY_EVENT] += len(self._stray_events.pop(next(iter(self._stray_events)))[1])
         key, instant = (value.reason, value.container), value.instant
         known = events.get(key)
         if instant is None or (known is not None and known.instant is not None and known.instant <= instant):

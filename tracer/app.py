@@ -30,7 +30,7 @@ from tracer.tekton.times import SECOND_NS
 from tracer.telemetry.records import SpanRecord
 from tracer.transport import Transport, TransportSettings
 
-GRACE_S = 25.0  # of the 30 s that Kubernetes gives: the rest is for closing
+GRACE_S = 24.0  # of the 30 s that Kubernetes gives: a second for closing, five to spare
 BACKEND_PATIENCE_S = 60.0  # of a single round; the controller itself never gives up
 _POLL_S = 0.1
 RESTART = "restart"
@@ -155,7 +155,7 @@ class App:
     async def _run(self, stop: Stop, grace_s: float, *, ends_by_itself: bool = False) -> TracerError | None:
         failure = None
         async with self._to_backend, self._to_cluster, asyncio.TaskGroup() as tasks:
-            namespaces = ", ".join(self._settings.config.watch.namespaces) or "all namespaces"
+            namespaces = ", ".join(filter(None, self.controller.scopes)) or "all namespaces"
             sentence = f"tracer {__version__} watches {namespaces} at {self._account.url} and sends to {self._backend_name}."
             self._report(Event(What.STARTED, sentence))
             beating = tasks.create_task(self._heart.run(), name="heartbeat")
@@ -168,9 +168,9 @@ class App:
                     await self._say_when_synced(stop)
                     await stop.requested.wait()
                 deadline_s, self.is_stopping = self._clock.now_s() + grace_s, True
-                self._report(Event(What.STOPPING, "Stopping: what is due is sent first."))
+                self._report(Event(What.STOPPING, f"Stopping: what is due is sent first, for at most {grace_s:g} s."))
             await _end(judging)
-            await self.controller.step()
+            await self.controller.conclude()
             await self._flush(stop, deadline_s, gives_up=ends_by_itself)
             await _end(sending)
             await _end(beating)
@@ -223,7 +223,8 @@ class App:
             self._report(Event(What.SPANS_LOST, sentence, {"reason": RESTART, "spans": lost}))
         waiting = self.controller.outbox.waiting + self.controller.outbox.under_way
         fields = {"acknowledged": books.delivered, "rejected": books.rejected, "waiting": waiting}
-        self._report(Event(What.STOPPED, "Stopped; what was not acknowledged is sent after the next start.", fields))
+        rest = "what was not acknowledged is sent after the next start" if waiting else "all that was due was answered for"
+        self._report(Event(What.STOPPED, f"Stopped; {rest}.", fields))
 
 
 async def _end(task: asyncio.Task[None]) -> None:

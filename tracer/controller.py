@@ -100,7 +100,7 @@ class Controller:
         self.lost_spans: Counter[str] = Counter()
         """By reason."""
         self._due_since_s: dict[str, float] = {}
-        """By UID, the oldest first."""
+        """By UID."""
         self._clock = clock
         self._report = report
         self._show = show
@@ -118,17 +118,22 @@ class Controller:
         """Offer everything that is due now."""
         for scope in self.scopes.values():
             scope.move_on()
-            if scope.judged_ns is None:
-                continue
-            is_behind = True
-            while self.outbox.has_room and is_behind:
+            is_behind = scope.judged_ns is not None
+            while self.outbox.has_room and is_behind and scope.judged_ns is not None:
                 for due in scope.ledger.due(scope.judged_ns, MOST_LOOKS):
                     self._offer(due)
                 self.sender.wake()
                 await self._clock.sleep(0)  # a first list makes thousands due, and others have work too
                 is_behind = scope.ledger.is_behind
-            for dropped in scope.ledger.shed(self.outbox.has_taken, scope.judged_ns):
+            for dropped in scope.ledger.shed(self.outbox.has_taken, scope.judged_ns or self._clock.unix_ns()):
                 self._lose(dropped)
+                await self._clock.sleep(0)
+
+    async def conclude(self) -> None:
+        """Offer everything that is due at the end, and of deleted objects all that is known: nobody will know more of them."""
+        for scope in self.scopes.values():
+            scope.ledger.hurry_deleted()
+        await self.step()
 
     def _lose(self, dropped: Dropped) -> None:
         self.lost_spans[MEMORY_CAP] += dropped.spans
@@ -153,17 +158,19 @@ class Controller:
         for scope in self.scopes.values():
             if scope.judged_ns is not None:
                 scope.ledger.acknowledge(uid, slots, scope.judged_ns)
-        since_s = self._due_since_s.pop(uid, None)
+        now_s, since_s = self._clock.now_s(), self._due_since_s.pop(uid, None)
         if since_s is not None:
-            self._measure_lag(self._clock.now_s() - since_s)
+            self._measure_lag(now_s - since_s)
+        if self.outbox.holds(uid):
+            self._due_since_s[uid] = now_s if since_s is None else since_s
         self._show(spans)
 
     # ------------------------------------------------------------ how it is going
 
     def oldest_due_age_s(self) -> float:
         """Say for how long the oldest object has been waiting for its acknowledgement."""
-        since_s = next(iter(self._due_since_s.values()), None)
-        return self._clock.now_s() - since_s if since_s is not None else 0.0
+        now_s = self._clock.now_s()
+        return now_s - min(self._due_since_s.values(), default=now_s)
 
     @property
     def only_here(self) -> int:

@@ -76,5 +76,10 @@ class Event:
         return LEVELS.get(self.what, Level.INFO)
 
 
+def sentence(clause: str) -> str:
+    """End a clause as a sentence, once."""
+    return clause if clause.endswith(("?", ".")) else f"{clause}."
+
+
 Report = Callable[[Event], None]
 """Told what happens; it neither waits nor raises."""

@@ -107,3 +107,19 @@ def test_what_exists_again_is_not_among_the_deleted(monkeypatch: pytest.MonkeyPa
     ledger.observe(Vanished(Kind.PIPELINE_RUN, RUN_UID), at_ns(11))
     ledger.observe(Seen(value), at_ns(12))
     assert list(ledger.shed(lambda _: False, at_ns(13))) == []
+
+
+def test_what_is_deleted_is_told_at_the_end_as_it_is_known() -> None:
+    """Before the process ends nothing waits for what may still come of a deleted run: what is known is due, children first."""
+    ledger = Ledger()
+    goes_on = {"startTime": at(1)}
+    child = task_run({**goes_on, "podName": "build-pod"}, owner=owner("PipelineRun", RUN_UID, "ci-x"))
+    for value in (pipeline_run(goes_on), child):
+        ledger.observe(Seen(read(value)), at_ns(10))
+        ledger.observe(Gone(read(value)), at_ns(11))
+    assert ledger.due(at_ns(11)) == []
+    ledger.hurry_deleted()
+    dues = ledger.due(at_ns(11))
+    assert {due.uid for due in dues} == {RUN_UID, TASK_UID}
+    assert dues[-1].uid == RUN_UID
+    assert ledger.only_here == sum(due.spans for due in dues)

@@ -186,7 +186,8 @@ def test_a_port_that_is_taken_is_named() -> None:
         with pytest.raises(InputError) as caught:
             answers_at(listen)
     assert str(caught.value) == (
-        f"listen is {listen}, where nobody can listen (Address already in use): free the port, or set listen to another one."
+        f"listen is {listen}, where nobody can listen (Address already in use): "
+        "free the port, or give another one, as in --listen :8081."
     )
 
 

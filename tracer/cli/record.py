@@ -69,6 +69,8 @@ def record(
     with Recorder(Path(folder), clock) as recorder:
         asyncio.run(_record(recorder, api, schema, meant, duration_s))
     report_malformed(recorder.malformed)
+    if not recorder.events:
+        note(f"nothing was seen in {say_namespaces(meant)}: nothing runs there, or that is not its name.")
     note(f"wrote {recorder} to {printable(str(recorder.path))}.")
 
 

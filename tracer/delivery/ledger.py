@@ -253,7 +253,7 @@ class Ledger:
     def shed(self, is_taken: Callable[[str], bool], now_ns: int) -> Iterator[Dropped]:
         """Drop deleted objects until the others fit, and give each; what a request holds (`is_taken`, by UID) is kept.
 
-        What still exists is never dropped: it is only remembered by what the API server has as well.
+        What still exists stays with the API server, and is not dropped, but for what stands below a run that is.
         """
         deleted, cells = self._readings.deleted, self._readings.cells
         for uid in deleted.in_order() if not deleted.fits else ():
@@ -268,6 +268,13 @@ class Ledger:
             if deleted.fits:
                 return
 
+    def hurry_deleted(self) -> None:
+        """Let deleted objects be due as they are known now, without waiting for what may still come of them."""
+        for uid in self._readings.deleted.in_order():
+            for cell in self._readings.below(self._readings.cells[uid]):
+                cell.is_hurried = True
+                self._dirty[cell.uid] = None
+
     def _drop(self, top: Cell, tree: list[Cell], now_ns: int) -> Dropped:
         spans = 0
         for cell in tree:
@@ -278,11 +285,12 @@ class Ledger:
         return Dropped(kind_by_type(top.value), meta.namespace, meta.name, meta.uid, spans)
 
     def held(self) -> Counter[tuple[str, str]]:
-        """Count what is held, by kind and state: `watched` until all of it was told, then `pending` while something is due."""
+        """Count what is held, by kind and state: `deleted`, or `watched` until all was told, then `pending` while some is due."""
         found: Counter[tuple[str, str]] = Counter()
         for cell in self._readings.cells.values():
             if cell.summary is None or cell.open_slots:
-                found[kind_by_type(cell.value), "watched" if cell.summary is None else "pending"] += 1
+                state = "deleted" if cell.is_gone else "watched" if cell.summary is None else "pending"
+                found[kind_by_type(cell.value), state] += 1
         return found
 
     @property

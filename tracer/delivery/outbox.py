@@ -91,6 +91,10 @@ class Outbox:
         """Say whether spans of an object are taken and not answered for."""
         return uid in self._parts
 
+    def holds(self, uid: str) -> bool:
+        """Say whether an object waits or is taken."""
+        return uid in self._queued or uid in self._parts
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits and nothing is held."""

@@ -14,7 +14,7 @@ from tracer.clock import Clock
 from tracer.delivery.outbox import Outbox, Request
 from tracer.delivery.outcome import Backend, Delivered, Outcome, Partly, Refused, Rejected, Retry, answered
 from tracer.delivery.policy import USUAL_PACE, Action, Pace, blames, is_failure, judge, wait_s
-from tracer.events import Event, Report, What
+from tracer.events import Event, Report, What, sentence
 from tracer.telemetry.records import SpanRecord
 
 Acknowledge = Callable[[str, list[SpanRecord]], None]
@@ -147,17 +147,19 @@ class Sender:
             self._passed += 1
             self.last_acknowledged_unix_s = self._clock.unix_ns() / 1e9
         if rejected and not isinstance(outcome, Delivered):
-            self._report(Event(What.SPANS_REJECTED, f"Spans were rejected for good: {outcome.why}.", {"spans": rejected}))
+            self._report(
+                Event(What.SPANS_REJECTED, sentence(f"Spans were rejected for good: {outcome.why}"), {"spans": rejected})
+            )
         if not isinstance(outcome, Delivered):
             _count(self.rejections, outcome.why, rejected)
         elif outcome.warning:
             _count(self.warnings, outcome.warning, 1)
-            self._report(Event(What.BACKEND_WARNED, f"The backend took a request and says: {outcome.warning}."))
+            self._report(Event(What.BACKEND_WARNED, sentence(f"The backend took a request and says: {outcome.warning}")))
 
     def _note_trouble(self, trouble: Retry | Refused | Rejected | None) -> None:
         if trouble is not None:
             what = What.BACKEND_REFUSED if isinstance(trouble, Refused) else What.BACKEND_FAILED
-            self._report(Event(what, f"{trouble.why.rstrip('.')}."))
+            self._report(Event(what, sentence(trouble.why)))
         elif self.trouble is not None:
             self._report(Event(What.BACKEND_RECOVERED, "The backend takes spans again."))
         self.trouble = trouble

@@ -121,7 +121,12 @@ WATCH_LAST_EVENT = _gauge(
 )
 WATCH_ERRORS = _counter("tracer_watch_errors_total", "How often a list or a watch failed.", _KIND, Label("reason", WATCH_REASONS))
 RELISTS = _counter("tracer_relists_total", "Full lists begun after the first one.", _KIND)
-OBJECTS = _gauge("tracer_objects", "Objects held in memory.", Label("kind"), Label("state", ("watched", "pending", "done")))
+OBJECTS = _gauge(
+    "tracer_objects",
+    "Objects by what is still to be told of them.",
+    Label("kind"),
+    Label("state", ("watched", "pending", "done", "deleted")),
+)
 OBJECTS_SKIPPED = _counter(
     "tracer_objects_skipped_total",
     "Readings of objects that cannot be read, or are too large.",

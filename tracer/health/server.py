@@ -55,7 +55,8 @@ class Server:
         except (OSError, UnicodeError) as error:
             await self._runner.cleanup()
             raise InputError(
-                f"listen is {self._listen}, where nobody can listen ({_why(error)}): free the port, or set listen to another one."
+                f"listen is {self._listen}, where nobody can listen ({_why(error)}): "
+                "free the port, or give another one, as in --listen :8081."
             ) from error
         bound_host, bound_port = self._runner.addresses[0][:2]
         self.address = f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from tracer.backoff import watch_jitter_s
 from tracer.clock import Clock
 from tracer.errors import InputError
-from tracer.events import Event, Report, What
+from tracer.events import Event, Report, What, sentence
 from tracer.kube.reflector import Api
 from tracer.tekton.decode import Namespace, Schema, decode
 from tracer.tekton.names import CLUSTER_NAMESPACE, CORE_VERSION, Kind
@@ -43,8 +43,8 @@ class ClusterQuestion:
             if isinstance(value, Namespace):
                 self._tell(value)
             else:
-                sentence = f"Spans do without k8s.cluster.uid: the Namespace {CLUSTER_NAMESPACE} cannot be read ({answer.status})"
-                self._report(Event(What.CLUSTER_UNKNOWN, f"{sentence}; grant get on it."))
+                missing = f"Spans do without k8s.cluster.uid: the Namespace {CLUSTER_NAMESPACE} cannot be read ({answer.status})"
+                self._report(Event(What.CLUSTER_UNKNOWN, f"{missing}; grant get on it."))
             return
         self._failures += 1
         self._is_refused = isinstance(answer, Answer) and answer.status == HTTPStatus.UNAUTHORIZED
@@ -54,7 +54,7 @@ class ClusterQuestion:
             why, reason = f"answered {answer.status} for its Namespace {CLUSTER_NAMESPACE}", f"http_{answer.status}"
         else:
             why, reason = answer.why, str(answer.reason)
-        self._report(Event(What.WATCH_FAILED, f"{self._api.url} {why}.", {"reason": reason}))
+        self._report(Event(What.WATCH_FAILED, sentence(f"{self._api.url} {why}"), {"reason": reason}))
 
     async def ask_on(self) -> None:
         """Ask until it is answered, after waits that grow."""

@@ -6,6 +6,7 @@ Must not know: what is asked.
 Source: client-go rest/config.go (InClusterConfig).
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,8 +94,7 @@ class Kubeconfig:
                 persist_config=False,
             )
         except Exception as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise InputError(f"The kubeconfig {self.path or 'that kubectl uses'} cannot be used: {first}.") from error
+            raise InputError(f"The kubeconfig {self.path or 'that kubectl uses'} cannot be used: {self._why(error)}.") from error
         self.url, self._token = said.host.rstrip("/"), said.api_key.get("BearerToken", "")
         self.transport = TransportSettings(
             ca_file=said.ssl_ca_cert or "",
@@ -106,6 +106,17 @@ class Kubeconfig:
             ca_named="certificate-authority in the kubeconfig",
             files_named="the kubeconfig's certificates",
         )
+
+    def _why(self, error: Exception) -> str:
+        """Say what is wrong, without what the loader's own errors may quote."""
+        from kubernetes.config import ConfigException  # noqa: PLC0415 - as in _read
+
+        if self.path and not any(Path(one).expanduser().exists() for one in self.path.split(os.pathsep)):
+            return "there is no such file"
+        if not isinstance(error, ConfigException):
+            return "it is not what kubectl writes"
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        return f"it has no context {self.context}" if self.context and "contexts list" in first else first
 
 
 class _Said:

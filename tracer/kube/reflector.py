@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from tracer.backoff import watch_jitter_s
 from tracer.clock import Clock
 from tracer.errors import InputError
-from tracer.events import Event, Report, What
+from tracer.events import Event, Report, What, sentence
 from tracer.kube.wire import MOST_LINE_BYTES, Course, Expired, Failed, Feed, Lines, Request, Told, TooLong, Verb, feeds
 from tracer.tekton.decode import Malformed, Schema
 from tracer.tekton.names import RUN_KINDS, Kind
@@ -298,7 +298,7 @@ class Reflector:
         self.errors[reason] += 1
         self.trouble, self.reason = why, reason
         about = {} if reason in _OF_ALL else self._fields()  # what all watches meet alike is said once
-        self._report(Event(What.WATCH_FAILED, f"{why.rstrip('.')}.", {**about, "reason": reason}))
+        self._report(Event(What.WATCH_FAILED, sentence(why), {**about, "reason": reason}))
         return 0.0
 
     def _fields(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ from tests.cluster.lab.place import API_PORT, ETCD_PORT, Place
 from tests.contracts.apiserver import CLAIM_WITHIN_S, CLAIMS, PATHS, Api, Claim, Json, watch_list_is_refused
 from tracer.tekton.names import Kind
 
+TLS_ENDS_WITHIN_S = 0.25  # as aiohttp's own documentation has it
 _NUMBERS = count()
 
 
@@ -85,6 +86,7 @@ async def real(cluster: Cluster) -> AsyncIterator[Real]:
         api = Real(url, session, stranger, namespace)
         api.cluster, api.nobody = cluster, impersonated
         yield api
+    await asyncio.sleep(TLS_ENDS_WITHIN_S)  # aiohttp closes a TLS connection's socket only after its session
 
 
 def _make_namespace(place: Place, namespace: str) -> None:

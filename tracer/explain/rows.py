@@ -143,16 +143,18 @@ def attribute_text(span: SpanRecord, key: str) -> str:
     return str(value) if value is not None else ""
 
 
-def place_in_time(row: Row) -> tuple[bool, int, int, int]:
+def place_in_time(row: Row) -> tuple[bool, bool, int, int, int]:
     """Order rows by their start; phases before steps that start with them, what has not begun last, and retries after all that.
 
-    A retry comes after what it repeats, though its start, cut to the second, may seem earlier than the last word of that.
+    A step that never ran comes after those that did, and a retry after what it repeats, though the second that they are known to
+    may seem earlier than the last word of those.
     """
     late = 1 << 63
     start = row.start_ns if row.start_ns is not None else late
     slot = row.span.slot.kind if row.span is not None else ""
     return (
         row.kind is RowKind.RETRY,
+        row.span is not None and row.span.attribute(keys.STEP_CLASS) == StepClass.NEVER_RAN,
         start,
         _ORDER.index(slot) if slot in _ORDER else len(_ORDER),
         row.end_ns if row.end_ns is not None else late,

@@ -39,6 +39,8 @@ _OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", 
 _LONGEST_NUMBER = 18
 _HTTP2_SETTINGS = repr(b"\x04\x00\x00\x00\x00\x00")[2:-1]  # how the error quotes what such a server says first
 _AUTOMATIC_GZIP_OR_ZLIB = 47
+_FAILURES = (InputError, aiohttp.ClientError, OSError, UnicodeError)
+"""What keeps a request from being answered; TimeoutError is an OSError, and InvalidURL a ClientError."""
 
 
 class Reason(StrEnum):
@@ -150,14 +152,8 @@ class Transport:
                 async with pool.session.request(method, url, data=body, headers=sent, **self._way(pool, url)) as response:
                     content, is_whole = await _read(response)
                     return Answer(response.status, response.headers, content, is_whole)
-        except TimeoutError:
-            return NoAnswer(Reason.SLOW, f"did not answer within {timeout_s:g} s")
-        except InputError as error:
-            return NoAnswer(Reason.UNUSABLE, f"was not asked: {str(error).rstrip('.')}")
-        except (aiohttp.InvalidURL, UnicodeError):
-            return NoAnswer(Reason.UNUSABLE, "is no address that can be asked")
-        except (aiohttp.ClientError, OSError) as error:
-            return _no_answer(error, self._settings)
+        except _FAILURES as error:
+            return _no_answer(error, self._settings, f"did not answer within {timeout_s:g} s")
 
     async def stream(
         self, url: str, headers: Mapping[str, str], idle_s: float
@@ -182,14 +178,8 @@ class Transport:
                         yield chunk
                 finally:
                     response.close()
-        except TimeoutError:
-            yield NoAnswer(Reason.SLOW, f"was silent for {idle_s:g} s")
-        except InputError as error:
-            yield NoAnswer(Reason.UNUSABLE, f"was not asked: {str(error).rstrip('.')}")
-        except (aiohttp.InvalidURL, UnicodeError):
-            yield NoAnswer(Reason.UNUSABLE, "is no address that can be asked")
-        except (aiohttp.ClientError, OSError) as error:
-            yield _no_answer(error, self._settings)
+        except _FAILURES as error:
+            yield _no_answer(error, self._settings, f"was silent for {idle_s:g} s")
 
     def _way(self, pool: _Pool, url: str) -> dict[str, Any]:
         """Say how to get there: through which proxy, with which TLS, and that redirects are not followed."""
@@ -383,10 +373,16 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
     return bytes(body), is_understood
 
 
-def _no_answer(error: Exception, settings: TransportSettings) -> NoAnswer:
-    """Say what a failure of the network means."""
+def _no_answer(error: Exception, settings: TransportSettings, slow: str) -> NoAnswer:
+    """Say what a failure means; `slow` says it of a time that was over."""
     tls = _tls_error(error)
     match error:
+        case TimeoutError():
+            return NoAnswer(Reason.SLOW, slow)
+        case InputError():
+            return NoAnswer(Reason.UNUSABLE, f"was not asked: {str(error).rstrip('.')}")
+        case aiohttp.InvalidURL() | UnicodeError():
+            return NoAnswer(Reason.UNUSABLE, "is no address that can be asked")
         case aiohttp.ClientHttpProxyError():
             reason = Reason.UNREACHABLE if error.status in {408, 429, 500, 502, 503, 504} else Reason.UNUSABLE
             return NoAnswer(reason, f"cannot be reached through the proxy: it answered {error.status}")
@@ -398,12 +394,17 @@ def _no_answer(error: Exception, settings: TransportSettings) -> NoAnswer:
             return _tls_failure(tls, settings)
         case aiohttp.ClientConnectorError():
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: {_strerror(error)}")
-        case aiohttp.ClientResponseError() if _HTTP2_SETTINGS in error.message:
-            return NoAnswer(Reason.UNUSABLE, "speaks gRPC; give the port for HTTP, usually 4318 instead of 4317")
-        case aiohttp.ClientResponseError():
-            return NoAnswer(Reason.LOST, "answered with something that is no HTTP")
         case _:
-            return NoAnswer(Reason.LOST, "broke off before it had answered")
+            return _half_an_answer(error)
+
+
+def _half_an_answer(error: Exception) -> NoAnswer:
+    """Say what it means that something came, and no whole answer."""
+    if not isinstance(error, aiohttp.ClientResponseError):
+        return NoAnswer(Reason.LOST, "broke off before it had answered")
+    if _HTTP2_SETTINGS in error.message:
+        return NoAnswer(Reason.UNUSABLE, "speaks gRPC; give the port for HTTP, usually 4318 instead of 4317")
+    return NoAnswer(Reason.LOST, "answered with something that is no HTTP")
 
 
 def _tls_failure(error: ssl.SSLError, settings: TransportSettings) -> NoAnswer:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tracer import __version__
 from tracer.clock import Clock
-from tracer.controller import GATHER_S, TICK_S, Controller
+from tracer.controller import GATHER_S, TICK_S, Controller, Tell
 from tracer.delivery.ledger import AT_REST_NS
 from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outcome import Delivered, Outcome, Refused
@@ -24,7 +24,6 @@ from tracer.health.server import Server
 from tracer.health.verdict import live, ready
 from tracer.kube.reflector import Api, Reflector
 from tracer.kube.watches import Watches
-from tracer.kube.wire import Told
 from tracer.settings import Settings
 from tracer.tekton.times import SECOND_NS
 from tracer.telemetry.records import SpanRecord
@@ -93,7 +92,7 @@ class App:
         self._heart = Heartbeat(clock, self._metrics.observe_stall)
         turn = asyncio.Lock()
 
-        def watch(namespace: str, tell: Callable[[Told], None]) -> Watches:
+        def watch(namespace: str, tell: Tell) -> Watches:
             return Watches([namespace], settings.spans.schema, account, self._to_cluster, clock, tell, report, turn)
 
         self.controller = Controller(
@@ -196,7 +195,7 @@ class App:
         """Wait until everything was listed and what was just written has come to rest; say what keeps it from that."""
         try:
             for scope in self.controller.scopes.values():
-                await scope.watches.listed()
+                await scope.watches.listed(is_over=stop.requested.is_set)
         except TracerError as error:
             return error
         await self._clock.wait(stop.requested, AT_REST_NS / SECOND_NS + TICK_S + GATHER_S)

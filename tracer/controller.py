@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from tracer.clock import Clock
-from tracer.delivery.ledger import Dropped, Due, Ledger
+from tracer.delivery.ledger import Dropped, Ledger
 from tracer.delivery.outbox import Outbox
 from tracer.delivery.outcome import Backend
 from tracer.delivery.policy import USUAL_PACE, Pace
@@ -42,9 +42,7 @@ class Scope:
     Owners and what they own are always in one namespace, so scopes have nothing to do with each other.
     """
 
-    def __init__(
-        self, ledger: Ledger, watch: Callable[[Callable[[Told], None]], Watches], clock: Clock, news: asyncio.Event
-    ) -> None:
+    def __init__(self, ledger: Ledger, watch: Callable[[Tell], Watches], clock: Clock, news: asyncio.Event) -> None:
         """Begin with nothing known; `watch` makes the watches, which tell it to a function."""
         self.ledger = ledger
         self.watches = watch(self.tell)
@@ -118,16 +116,21 @@ class Controller:
         """Offer everything that is due now."""
         for scope in self.scopes.values():
             scope.move_on()
-            is_behind = scope.judged_ns is not None
-            while self.outbox.has_room and is_behind and scope.judged_ns is not None:
-                for due in scope.ledger.due(scope.judged_ns, MOST_LOOKS):
-                    self._offer(due)
-                self.sender.wake()
-                await self._clock.sleep(0)  # a first list makes thousands due, and others have work too
-                is_behind = scope.ledger.is_behind
+            if scope.judged_ns is not None:
+                await self._offer_due(scope.ledger, scope.judged_ns)
             for dropped in scope.ledger.shed(self.outbox.has_taken, scope.judged_ns or self._clock.unix_ns()):
                 self._lose(dropped)
                 await self._clock.sleep(0)
+
+    async def _offer_due(self, ledger: Ledger, now_ns: int) -> None:
+        is_behind = True  # also if nothing is new: a deadline may have passed
+        while self.outbox.has_room and is_behind:
+            for due in ledger.due(now_ns, MOST_LOOKS):
+                self.outbox.offer(due)
+                self._due_since_s.setdefault(due.uid, self._clock.now_s())
+            self.sender.wake()
+            await self._clock.sleep(0)  # a first list makes thousands due, and others have work too
+            is_behind = ledger.is_behind
 
     async def conclude(self) -> None:
         """Offer everything that is due at the end, and of deleted objects all that is known: nobody will know more of them."""
@@ -140,10 +143,6 @@ class Controller:
         sentence = f"{dropped.spans} spans of a deleted {dropped.kind} are lost: there was no memory to keep them any longer."
         fields = {"namespace": dropped.namespace, "name": dropped.name, "uid": dropped.uid, "kind": dropped.kind}
         self._report(Event(What.SPANS_LOST, sentence, {"reason": MEMORY_CAP, "spans": dropped.spans, **fields}))
-
-    def _offer(self, due: Due) -> None:
-        self.outbox.offer(due)
-        self._due_since_s.setdefault(due.uid, self._clock.now_s())
 
     def _spans_of(self, uid: str) -> list[SpanRecord]:
         """Build what is due of an object; a few scopes are asked in turn, for only one knows it."""

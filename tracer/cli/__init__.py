@@ -26,7 +26,10 @@ from tracer.explain.terminal.glyphs import printable
 from tracer.telemetry import otlp
 
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
-_LIBRARIES = ("aiohttp", "click", "msgspec", "opentelemetry-proto", "protobuf", "PyYAML", "rich", "tenacity")
+_LIBRARIES = (
+    *("aiohttp", "click", "kubernetes", "msgspec", "opentelemetry-proto", "prometheus-client", "protobuf", "PyYAML", "rich"),
+    "tenacity",
+)
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 

@@ -11,7 +11,7 @@ from tracer.backoff import watch_jitter_s
 from tracer.clock import Clock
 from tracer.errors import InputError
 from tracer.events import Event, Report, What, sentence
-from tracer.kube.reflector import Api
+from tracer.kube.reflector import UNKNOWN, Api
 from tracer.tekton.decode import Namespace, Schema, decode
 from tracer.tekton.names import CLUSTER_NAMESPACE, CORE_VERSION, Kind
 from tracer.transport import Answer, NoAnswer, Reason, Transport
@@ -49,7 +49,7 @@ class ClusterQuestion:
         self._failures += 1
         self._is_refused = isinstance(answer, Answer) and answer.status == HTTPStatus.UNAUTHORIZED
         if self._is_refused:
-            why, reason = "does not know who asks (401): renew the token, or log in again", "unauthorized"
+            why, reason = UNKNOWN, "unauthorized"
         elif isinstance(answer, Answer):
             why, reason = f"answered {answer.status} for its Namespace {CLUSTER_NAMESPACE}", f"http_{answer.status}"
         else:

@@ -37,6 +37,7 @@ SHORT_GAP_S, CATCH_UP_S = 1.0, 2.0  # what was missed in a longer gap arrives wi
 NECESSARY = frozenset({Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.POD})
 """What every run is judged by; CustomRuns are not served everywhere, and Events only add to the picture."""
 _REASONS = {401: "unauthorized", 403: "forbidden", 404: "not_served", 429: "throttled"}
+UNKNOWN = "does not know who asks (401): renew the token, or log in again"
 _FINAL_REASONS = frozenset({"forbidden", "not_served"})
 _OF_ALL = frozenset({*Reason, "credentials", "unauthorized"})
 _TRIES_OF_OTHERS = 3
@@ -244,7 +245,7 @@ class Reflector:
         where = f" in namespace {self.feed.namespace}" if self.feed.namespace else ""
         match status:
             case HTTPStatus.UNAUTHORIZED:
-                return f"{url} does not know who asks (401): renew the token, or log in again"
+                return f"{url} {UNKNOWN}"
             case HTTPStatus.FORBIDDEN:
                 return f"{url} does not allow {kind} to be listed and watched{where} (403): grant list and watch on {kind}"
             case HTTPStatus.NOT_FOUND if self.feed.kind in RUN_KINDS:

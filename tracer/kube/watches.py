@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from tracer.clock import Clock
 from tracer.errors import ApiError, InputError, RightsError, TracerError
-from tracer.events import Event, Report
+from tracer.events import Event, Report, sentence
 from tracer.kube.cluster import ClusterQuestion
 from tracer.kube.reflector import NECESSARY, Api, Reflector, reflectors_of
 from tracer.kube.wire import Told
@@ -98,20 +98,22 @@ class Watches:
             if self._cluster is not None:
                 await self._cluster.ask_on()
 
-    async def listed(self, look: Callable[[], None] = lambda: None) -> None:
+    async def listed(self, look: Callable[[], None] = lambda: None, is_over: Callable[[], bool] = lambda: False) -> None:
         """Wait until all that there is was told, but for what need not be there; look is called several times a second.
+
+        It ends without that if it is over for another reason.
 
         Raises ApiError if the API server is not there, does not answer, or does not serve what is needed, RightsError if that may
         not be read, InputError if the credentials cannot be used.
         """
         since_s, progress = self._clock.now_s(), (0, 0)
-        while self.is_awaited:
+        while self.is_awaited and not is_over():
             awaited = [one for one in self.reflectors if one.is_awaited]
             needed = [one for one in awaited if one.feed.kind in NECESSARY]
             for one in needed:
                 tries, error = _HOPELESS.get(one.reason, (0, ApiError))
                 if tries and one.errors[one.reason] >= tries:
-                    raise error(f"{one.trouble}.")
+                    raise error(sentence(one.trouble))
             seen = len(awaited), sum(one.read_bytes for one in awaited)
             if seen != progress:
                 since_s, progress = self._clock.now_s(), seen

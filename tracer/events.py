@@ -40,6 +40,12 @@ class What(StrEnum):
     BACKEND_RECOVERED = "backend_recovered"
     BACKEND_WARNED = "backend_warned"
     """The backend took a request and has something to say."""
+    CHECKPOINT_MISSING = "checkpoint_missing"
+    """There is no ConfigMap for it, or no right to it: a restart sends again what still exists."""
+    CHECKPOINT_UNREADABLE = "checkpoint_unreadable"
+    """Somebody else wrote it, or a later version: it counts as absent."""
+    CHECKPOINT_FAILED = "checkpoint_failed"
+    CHECKPOINT_RECOVERED = "checkpoint_recovered"
     SPANS_REJECTED = "spans_rejected"
     SPANS_LOST = "spans_lost"
     STOPPING = "stopping"
@@ -55,6 +61,9 @@ LEVELS = {
     What.BACKEND_FAILED: Level.WARNING,
     What.BACKEND_REFUSED: Level.ERROR,
     What.BACKEND_WARNED: Level.WARNING,
+    What.CHECKPOINT_MISSING: Level.WARNING,
+    What.CHECKPOINT_UNREADABLE: Level.WARNING,
+    What.CHECKPOINT_FAILED: Level.WARNING,
     What.SPANS_REJECTED: Level.ERROR,
     What.SPANS_LOST: Level.ERROR,
 }

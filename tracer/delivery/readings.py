@@ -45,7 +45,7 @@ class Loss(StrEnum):
     LATE_READING = "late reading"
     """A reading of an object that was already told to its end, or whose TaskRun never came."""
     LATE_EVENT = "late event"
-    """An Event of a Pod that was already told and forgotten."""
+    """An Event of a Pod that was already told and forgotten; one that is older than we are was told before us."""
     STRAY_EVENT = "stray event"
     """An Event of a Pod that never came: most are of Pods that have nothing to do with Tekton."""
     OWNER_UNKNOWN = "owner unknown"
@@ -193,6 +193,7 @@ class Readings:
         self._pods_named: dict[tuple[str, str], dict[str, None]] = {}
         self._stray_events: dict[str, tuple[int, dict[EventKey, Event]]] = {}
         self._finished_pods: set[bytes] = set()
+        self._began_ns = 0
         self._swept_ns = 0
 
     # ------------------------------------------------------------ what comes in
@@ -250,8 +251,9 @@ class Readings:
         if about.kind != Kind.POD or value.reason not in names.EVENT_REASONS or not about.uid:
             return None
         pod = self._pods.get(about.uid)
+        self._began_ns = self._began_ns or now_ns
         if pod is None and mark_of(about.uid) in self._finished_pods:
-            self.losses[Loss.LATE_EVENT] += 1
+            self.losses[Loss.LATE_EVENT] += value.instant is None or value.instant[0] >= self._began_ns
             return None
         events = pod.events if pod is not None else self._stray_events.setdefault(about.uid, (now_ns, {}))[1]
         if len(self._stray_events) > MOST_STRAY:

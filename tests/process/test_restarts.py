@@ -57,7 +57,7 @@ def config_map(played: Performance) -> Json:
 
 async def restart(played: Performance, *, gracefully: bool) -> None:
     """End the controller and start another."""
-    await played.one.end_replica(played.one.replicas[0], gracefully=gracefully)
+    await played.one.lose_replica(played.one.replicas[0], gracefully=gracefully)
     await played.one.start()
 
 

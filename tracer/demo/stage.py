@@ -79,16 +79,19 @@ class Stage:
             await self.clock.move_on(1.0)
         return replica
 
-    async def end_replica(self, replica: Replica, *, gracefully: bool = True) -> None:
-        """End a controller as SIGTERM does, or at once as SIGKILL does."""
-        if gracefully:
-            replica.stop.ask()
-        else:
-            replica.task.cancel()
+    async def end_replica(self, replica: Replica) -> None:
+        """End a controller as SIGTERM does; in the end it is still there to be asked."""
+        replica.stop.ask()
         while not replica.task.done():
-            if gracefully:
-                await self.clock.move_on(_MOMENT_S)
+            await self.clock.move_on(_MOMENT_S)
             await asyncio.sleep(0)
+
+    async def lose_replica(self, replica: Replica, *, gracefully: bool = False) -> None:
+        """End a controller at once, as SIGKILL does, or gracefully, and have it no more."""
+        if gracefully:
+            await self.end_replica(replica)
+        replica.task.cancel()
+        await asyncio.wait([replica.task])
         self.replicas.remove(replica)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
@@ -176,7 +179,7 @@ async def stage(
             yield one
         except TracerError as error:  # the group would wrap what is no fault of a task
             failure = error
-        for replica in list(one.replicas):
+        for replica in one.replicas:
             await one.end_replica(replica)
     if failure is not None:
         raise failure

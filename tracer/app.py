@@ -4,6 +4,7 @@ Keeps: tasks are started here and nowhere else, in one group, so that none is lo
 """
 
 import asyncio
+import platform
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
@@ -24,8 +25,9 @@ from tracer.health.heartbeat import Heartbeat
 from tracer.health.metrics import Metrics
 from tracer.health.server import Server
 from tracer.health.verdict import live, ready
-from tracer.kube.checkpoints import CHECKPOINT_NAME, LAST_TIMEOUT_S, Checkpoints
-from tracer.kube.named import NamedObject, own_path
+from tracer.kube.checkpoints import LAST_TIMEOUT_S, Checkpoints
+from tracer.kube.leases import Leadership
+from tracer.kube.named import CHECKPOINT_NAME, LEASE_NAME, NamedObject, own_path
 from tracer.kube.reflector import Api, Reflector
 from tracer.kube.watches import Watches
 from tracer.settings import Settings
@@ -91,7 +93,7 @@ class App:
     ) -> None:
         """Wire it; nothing is asked or sent yet. `show` is given what the backend has taken."""
         otlp = settings.config.otlp
-        self.is_stopping = False
+        self.is_stopping = self._is_ending = False
         self._settings, self._account, self._clock, self._report = settings, account, clock, report
         self._to_cluster, self._to_backend = Transport(account.transport, clock), Transport(settings.transport, clock)
         sent = OtlpHttp(self._to_backend, otlp.endpoint, settings.endpoint_name, is_compressed=otlp.compression == "gzip")
@@ -116,7 +118,11 @@ class App:
         )
         self._backend_name = "nobody: a dry run" if is_dry else settings.endpoint_name
         self._checkpoints: Checkpoints | None = None
+        self._leadership: Leadership | None = None
         self._is_first_recall = True
+        if not is_dry and settings.config.leader.enabled:
+            identity = f"{platform.node()}_{clock.random_bytes(4).hex()}"  # a Pod's name, and another one after a restart
+            self._leadership = Leadership(self._own(OwnKind.LEASE, LEASE_NAME), identity, clock, report)
         if not is_dry:
             self._checkpoints = Checkpoints(
                 self._own(OwnKind.CONFIG_MAP, CHECKPOINT_NAME), clock, self._recall, lambda: self.controller.checkpoint, report
@@ -185,7 +191,7 @@ class App:
             beating = tasks.create_task(self._heart.run(), name="heartbeat")
             judging = tasks.create_task(self.controller.run(), name="controller")
             keeping = tasks.create_task(self._remember(), name="checkpoint")
-            leading = tasks.create_task(self._lead(), name="leader")
+            leading = tasks.create_task(self._take_part(is_alone=ends_by_itself), name="leader")
             async with self._watching():
                 if ends_by_itself:
                     failure = await self._await_lists(stop)
@@ -198,8 +204,11 @@ class App:
             await self.controller.conclude()
             await self._flush(stop, deadline_s, gives_up=ends_by_itself)
             await _end(keeping)
+            self._is_ending = True
             await _end(leading)
             is_remembered = self.controller.leads and await self._write_last()
+            if self._leadership is not None:
+                await self._leadership.release()
             await _end(beating)
         self._say_account(is_remembered=is_remembered)
         return failure
@@ -211,6 +220,13 @@ class App:
         else:
             await self._checkpoints.run(lambda: self.controller.leads)
 
+    async def _take_part(self, *, is_alone: bool) -> None:
+        """Send while we lead, which is always if nobody is asked."""
+        if self._leadership is None or is_alone:
+            await self._lead()
+        else:
+            await self._leadership.run(self._lead)
+
     async def _lead(self) -> None:
         """Send, from where whoever led before has ended."""
         if self._checkpoints is not None:
@@ -219,7 +235,7 @@ class App:
         try:
             await self.controller.sender.run()
         finally:
-            if not self.is_stopping:
+            if not self._is_ending:
                 self.controller.stand_by()
 
     async def _write_last(self) -> bool:

@@ -33,6 +33,17 @@ class What(StrEnum):
     """An object that cannot be read, or is too large; others are not touched by it."""
     CLUSTER_UNKNOWN = "cluster_unknown"
     """The cluster's UID may not be read; spans do without it."""
+    LEADER_ACQUIRED = "leader_acquired"
+    """This replica sends from now on."""
+    LEADER_LOST = "leader_lost"
+    """It stopped before its time was over; it goes on as a candidate."""
+    LEADER_STANDBY = "leader_standby"
+    """Another replica leads."""
+    LEASE_MISSING = "lease_missing"
+    """The Lease is not there, or may not be used: this replica leads anyway."""
+    LEASE_FAILED = "lease_failed"
+    """The Lease cannot be asked for now, or makes no sense."""
+    LEASE_RECOVERED = "lease_recovered"
     BACKEND_FAILED = "backend_failed"
     """The backend, or the way to it, does not take anything now; everything is kept."""
     BACKEND_REFUSED = "backend_refused"
@@ -58,6 +69,9 @@ LEVELS = {
     What.WATCH_FAILED: Level.WARNING,
     What.OBJECT_SKIPPED: Level.WARNING,
     What.CLUSTER_UNKNOWN: Level.WARNING,
+    What.LEADER_LOST: Level.WARNING,
+    What.LEASE_MISSING: Level.WARNING,
+    What.LEASE_FAILED: Level.WARNING,
     What.BACKEND_FAILED: Level.WARNING,
     What.BACKEND_REFUSED: Level.ERROR,
     What.BACKEND_WARNED: Level.WARNING,

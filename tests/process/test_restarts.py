@@ -8,6 +8,7 @@ from itertools import repeat
 
 import pytest
 
+from tests.asked import own_objects
 from tests.kit import Json, at_ns
 from tests.process.performance import Performance, oracle, performance
 from tests.replies import says
@@ -16,15 +17,13 @@ from tracer.delivery.marks import MARK_BYTES
 from tracer.delivery.readings import Loss
 from tracer.demo.apiserver import ApiServer
 from tracer.events import What
-from tracer.kube.checkpoints import CHECKPOINT_NAME, INTERVAL_S
+from tracer.kube.checkpoints import INTERVAL_S
+from tracer.kube.named import CHECKPOINT_NAME
 from tracer.settings import Settings, load
 from tracer.tekton.names import OwnKind
 
-CONFIG_MAP: Json = {
-    "apiVersion": "v1",
-    "kind": "ConfigMap",
-    "metadata": {"name": CHECKPOINT_NAME, "namespace": "tracer", "labels": {"app": "tracer"}},
-}
+CONFIG_MAP, LEASE = own_objects("tracer")
+CONFIG_MAP["metadata"]["labels"] = LEASE["metadata"]["labels"] = {"app": "tracer"}
 NAMES = ("success", "cancel", "retries", "run-deleted", "pod-deleted-recreated", "nested-given-parent", "matrix")
 
 
@@ -139,8 +138,7 @@ def test_a_first_start_may_look_back_less_far() -> None:
     """What had ended before `lookback` is left out at the first start, and counted, and at no later start told either."""
 
     async def test(played: Performance) -> None:
-        await played.play()
-        await played.one.clock.move_on(3600)
+        await played.end()  # an hour later
         played.server.put(CONFIG_MAP)
         played.receiver.spans.clear()
         await restart(played, gracefully=False)

@@ -13,9 +13,8 @@ import msgspec
 from tracer.clock import Clock
 from tracer.delivery.checkpoint import Checkpoint, Texts, UnreadableError, read, write
 from tracer.events import Event, Report, What, sentence
-from tracer.kube.named import Conflict, Found, Missing, NamedObject, Trouble
+from tracer.kube.named import CHECKPOINT_NAME, Conflict, Found, Missing, NamedObject, Trouble
 
-CHECKPOINT_NAME = "tracer-checkpoint"
 INTERVAL_S = (
     10.0  # so much may be repeated after a kill; the API server sees six small writes a minute, and none if nothing changed
 )

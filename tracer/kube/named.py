@@ -14,6 +14,8 @@ from tracer.kube.reflector import UNKNOWN, Api
 from tracer.tekton.names import COORDINATION_VERSION, CORE_VERSION, OwnKind
 from tracer.transport import Answer, NoAnswer, Reason, Transport
 
+CHECKPOINT_NAME, LEASE_NAME = "tracer-checkpoint", "tracer-leader"
+"""Our own objects (`deploy/state.yaml`)."""
 MOST_OBJECT_BYTES = 4 << 20  # etcd takes objects of 1.5 MB
 _ROOTS = {OwnKind.CONFIG_MAP: f"/api/{CORE_VERSION}", OwnKind.LEASE: f"/apis/{COORDINATION_VERSION}"}
 _JSON = {"Content-Type": "application/json"}

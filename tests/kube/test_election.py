@@ -120,7 +120,17 @@ def test_nonsense_is_held_for_a_lease_and_then_written_over(spec: object) -> Non
 
 def test_what_is_no_object_is_none() -> None:
     """Nothing can be made of it, nor be written in its place."""
-    assert [read_lease(body) for body in (b"", b"[]", b"null", b'{"spec":', b"\xff")] == [None] * 5
+    nested = b'{"spec":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    for body in (b"", b"[]", b"null", b'{"spec":', b"\xff", b'{"\xff": 1}', nested):
+        assert read_lease(body) is None
+
+
+def test_half_a_character_is_nonsense() -> None:
+    """It is waited for, and written over."""
+    found = read_lease(b'{"spec": {"holderIdentity": "\xff"}}')
+    assert found is not None
+    assert found.fault
+    assert written(held_by(found, "me", NOW_NS))["spec"]["holderIdentity"] == "me"
 
 
 def test_a_count_that_is_full_begins_anew() -> None:
@@ -284,6 +294,21 @@ class Election(RuleBasedStateMachine):
 
 TestElection = Election.TestCase
 TestElection.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.parametrize("holder_rate", [0.9, 1, 1.1])
+@pytest.mark.parametrize("other_rate", [0.9, 1, 1.1])
+def test_clocks_may_differ_by_ten_percent(holder_rate: float, other_rate: float) -> None:
+    """Who saw the last renewal the moment it was asked for takes the Lease only when its holder has stopped."""
+    server, holder, other = Server(), Replica("holder", 0, holder_rate), Replica("other", 50, other_rate)
+    for replica in (holder, holder, other):
+        server.arrive(request := replica.request(0))
+        replica.take(request, 0)
+    assert other.sight is not None
+    true_s = 0.0
+    while decide(other.sight, "other", other.now_s(true_s)) != Take():
+        true_s += 0.01
+    assert not holder.leads(true_s)
 
 
 @given(

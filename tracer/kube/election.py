@@ -68,6 +68,7 @@ class StandBy:
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SPEC = msgspec.json.Decoder(_Spec | None)
+_UNREADABLE = (ValueError, msgspec.MsgspecError, RecursionError)
 
 
 def read_lease(body: bytes) -> Lease | None:
@@ -78,7 +79,7 @@ def read_lease(body: bytes) -> Lease | None:
     said = bytes(fields.get("spec", b"null"))
     try:
         spec = _SPEC.decode(said) or _Spec()
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         return Lease("", said, LEASE_S, f"its spec cannot be read ({error})", _Spec(), fields)
     holder, asked_s = spec.holder_identity or "", spec.lease_duration_seconds
     if holder and (asked_s is None or not _LEAST_S <= asked_s <= _MOST_S):
@@ -132,5 +133,5 @@ def _written(lease: Lease, holder: str, for_s: float, unix_ns: int, acquired: st
 def _object(text: bytes) -> dict[str, msgspec.Raw] | None:
     try:
         return _FIELDS.decode(text)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None

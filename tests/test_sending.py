@@ -10,7 +10,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -272,21 +272,35 @@ def test_a_reader_who_goes_away_stops_the_printing_alone(output: str) -> None:
 def test_an_interrupt_stops_it_at_once() -> None:
     """Ctrl-C while it waits for standard input ends it, and so does one while it waits for a backend, with the account."""
 
-    async def interrupt(*arguments: str) -> tuple[int, str]:
+    async def interrupt(
+        backend: Receiver, path: str, is_waiting: Callable[[asyncio.subprocess.Process], Awaitable[None]]
+    ) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tracer", "replay", *arguments, "--otlp-endpoint", "http://127.0.0.1:1"),
+            *(sys.executable, "-m", "tracer", "replay", path, "--otlp-endpoint", backend.url),
             env={"PYTHONPATH": str(HERE.parent)},
             stdin=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         assert process.stderr is not None
-        await asyncio.sleep(1.5)  # it has no word for having begun to wait
-        process.send_signal(signal.SIGINT)
-        said = await asyncio.wait_for(process.stderr.read(), 5)
-        return await process.wait(), said.decode().strip()
+        async with asyncio.timeout(30):
+            await is_waiting(process)
+            process.send_signal(signal.SIGINT)
+            said = await process.stderr.read()
+            return await process.wait(), said.decode().strip()
+
+    async def reads(process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        process.stdin.write(b"\n" * (1 << 20))  # more than a pipe holds
+        await process.stdin.drain()
 
     async def both() -> list[tuple[int, str]]:
-        return [await interrupt("-"), await interrupt(str(CANCEL))]
+        async with Receiver(iter(lambda: hang, None)) as backend:
+
+            async def sends(_: asyncio.subprocess.Process) -> None:
+                while not backend.requests:
+                    await asyncio.sleep(0.01)
+
+            return [await interrupt(backend, "-", reads), await interrupt(backend, str(CANCEL), sends)]
 
     assert asyncio.run(both()) == [(130, ""), (130, f"1 run, {SPANS} spans: 0 sent, 0 rejected, {SPANS} lost.")]
 

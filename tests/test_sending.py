@@ -17,9 +17,11 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import repeat
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trustme
+from aiohttp import web
 
 from tests.kit import HERE, HOSTILE_TEXTS, RECORDINGS, SCENARIOS, at, hostile_recording, pipeline_run, replay
 from tests.replies import HTML, floods, hang, lies, refuses_span, rejects, reset, says, takes_at_most
@@ -294,12 +296,16 @@ def test_an_interrupt_stops_it_at_once() -> None:
         await process.stdin.drain()
 
     async def both() -> list[tuple[int, str]]:
-        async with Receiver(iter(lambda: hang, None)) as backend:
+        asked = asyncio.Event()
 
-            async def sends(_: asyncio.subprocess.Process) -> None:
-                while not backend.requests:
-                    await asyncio.sleep(0.01)
+        async def hear(receiver: Receiver, request: web.Request, body: bytes) -> NoReturn:
+            asked.set()
+            await hang(receiver, request, body)
 
+        async def sends(_: asyncio.subprocess.Process) -> None:
+            await asked.wait()
+
+        async with Receiver(iter(lambda: hear, None)) as backend:
             return [await interrupt(backend, "-", reads), await interrupt(backend, str(CANCEL), sends)]
 
     assert asyncio.run(both()) == [(130, ""), (130, f"1 run, {SPANS} spans: 0 sent, 0 rejected, {SPANS} lost.")]

@@ -54,5 +54,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         failed = sum(one.failed for one in of_it)
         said = [str(sum(costs, Cost()))] if costs else []
         said += [f"{failed} of {len(of_it)} tests failed" if failed else f"{len(of_it)} {'tests' if len(of_it) > 1 else 'test'}"]
+        said += [row.left_out] if row.left_out else []
         if of_it:
             terminalreporter.write_line(f"{row.name:<5}{row.fault}: {'; '.join(said)}")

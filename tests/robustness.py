@@ -35,13 +35,21 @@ def bearers() -> dict[str, list[str]]:
 
 
 def marks(module: ast.Module) -> Iterator[tuple[str, str]]:
-    """Give each test of a module and a row that it bears; no test is the whole module."""
+    """Give each test of a module and a row that it bears; no test is the whole module.
+
+    A mark stands in a decorator, or in a list of parameters that a decorator names.
+    """
+    named: dict[str, ast.expr] = {}
     for node in module.body:
         match node:
             case ast.FunctionDef(name=name, decorator_list=where):
-                yield from ((name, row) for one in where for row in _rows(one))
+                names = {one.id for each in where for one in ast.walk(each) if isinstance(one, ast.Name)}
+                lists = [named[one] for one in sorted(names & named.keys())]
+                yield from ((name, row) for one in [*where, *lists] for row in _rows(one))
             case ast.Assign(targets=[ast.Name(id="pytestmark")], value=value):
                 yield from (("", row) for row in _rows(value))
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                named[name] = value
 
 
 def _rows(where: ast.expr) -> Iterator[str]:
@@ -65,7 +73,8 @@ def page() -> str:
 
 def _line(row: Row, tests: list[str]) -> str:
     shown = "<br>".join(f"`{test}`" for test in tests)
-    return f"| {row.name} | {' '.join(row.stakes)} | {row.fault} | {shown or row.why_not} |\n"
+    left_out = f"<br>Left out: {row.left_out}" if row.left_out else ""
+    return f"| {row.name} | {' '.join(row.stakes)} | {row.fault} | {shown or row.why_not}{left_out} |\n"
 
 
 if __name__ == "__main__":

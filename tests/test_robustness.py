@@ -15,6 +15,7 @@ def test_the_page_is_current() -> None:
 def test_a_row_has_a_test_or_a_reason(row: Row) -> None:
     """One of both, and never both: a reason that a test has overtaken is a lie."""
     assert bool(bearers().get(row.name)) != bool(row.why_not)
+    assert not (row.why_not and row.left_out)
     assert set(row.stakes) <= STAKES.keys()
     assert row.name[0] in AREAS
 

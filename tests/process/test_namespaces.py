@@ -3,7 +3,10 @@
 import asyncio
 import math
 
-from tests.process.performance import WITHIN_S, differences, happenings, oracle
+import pytest
+
+from tests.process.performance import WITHIN_S, happenings, oracle
+from tests.tally import Tally
 from tracer.demo.apiserver import ApiServer
 from tracer.demo.faults import Refuse
 from tracer.demo.receiver import Receiver
@@ -16,7 +19,8 @@ from tracer.tekton.times import SECOND_NS
 OURS, ALSO_OURS, FOREIGN = "scenario-success", "scenario-retries", "scenario-cancel"
 
 
-def test_only_the_named_namespaces_are_told() -> None:
+@pytest.mark.row("A18")
+def test_only_the_named_namespaces_are_told(tally: Tally) -> None:
     """Each namespace has a watch of each kind; a run elsewhere is not told, and nothing is asked of the whole cluster."""
 
     async def main() -> None:
@@ -31,12 +35,13 @@ def test_only_the_named_namespaces_are_told() -> None:
                 await one.end()
                 await one.delivered()
             assert {asked.namespace for asked in server.asked} == {OURS, ALSO_OURS}
-            assert differences(receiver, {**oracle("success", ""), **oracle("retries", "")}) == []
+            tally(receiver, {**oracle("success", ""), **oracle("retries", "")})
 
     asyncio.run(main())
 
 
-def test_one_that_may_not_be_read_does_not_stop_the_others() -> None:
+@pytest.mark.row("A17", "A18")
+def test_one_that_may_not_be_read_does_not_stop_the_others(tally: Tally) -> None:
     """403 in one namespace: the others are told, and what is missing is said once for each kind."""
 
     async def main() -> None:
@@ -54,7 +59,7 @@ def test_one_that_may_not_be_read_does_not_stop_the_others() -> None:
                 await one.end()
                 await one.delivered()
                 assert foreign.judged_ns is None
-            assert differences(receiver, oracle("success", "")) == []
+            tally(receiver, oracle("success", ""))
         failures = [event for event in said if event.what is What.WATCH_FAILED]
         assert {event.fields["namespace"] for event in failures} == {FOREIGN}
         assert {event.fields["kind"] for event in failures} == {"PipelineRun", "TaskRun", "CustomRun", "Pod", "Event"}

@@ -14,6 +14,7 @@ import trustme
 import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.asked import own_objects
 from tests.kit import HERE, pod
 from tests.replies import HTML, rejects, says
 from tracer import doctor
@@ -131,7 +132,8 @@ def test_a_line_says_that_something_is_well(tmp_path: Path) -> None:
 
     async def main() -> Receiver:
         async with ApiServer(token=TOKEN) as api, Receiver() as receiver:
-            api.put(pod({}, labels={"tekton.dev/taskRun": "t"}))
+            for content in (pod({}, labels={"tekton.dev/taskRun": "t"}), *own_objects("default")):
+                api.put(content)
             path = kubeconfig(tmp_path, api.url)
             code, out, error = await run("--kubeconfig", path, "--otlp-endpoint", receiver.url, home=tmp_path)
             assert (code, error) == (0, "")
@@ -144,6 +146,8 @@ def test_a_line_says_that_something_is_well(tmp_path: Path) -> None:
             every = "pipelineruns, taskruns, customruns, pods and events in all namespaces"
             assert said["rights"] == f"this account may list and watch {every}"
             assert said["watch"].startswith("a list of 1 Pod was streamed to its bookmark within ")
+            both = "the ConfigMap tracer-checkpoint and the Lease tracer-leader"
+            assert said["state"] == f"in namespace default {both} can be read and written"
             assert said["backend"].startswith(f"{receiver.url} took a test span within ")
             return receiver
 
@@ -170,6 +174,7 @@ def test_json_is_one_object_a_check(tmp_path: Path) -> None:
         ("crds", "ok", False),
         ("rights", "failed", True),
         ("watch", "failed", True),
+        ("state", "ok", True),
         ("backend", "failed", True),
     ]
 
@@ -185,7 +190,8 @@ def test_the_backend_is_looked_at_without_a_cluster(tmp_path: Path) -> None:
     api, *skipped, backend = out.splitlines()
     assert code == 3
     assert api.startswith("failed   api      There is no cluster: not in a Pod, and no kubeconfig; give --kubeconfig FILE")
-    assert [line.split(maxsplit=2)[:2] for line in skipped] == [["skipped", check] for check in ("crds", "rights", "watch")]
+    checks = ("crds", "rights", "watch", "state")
+    assert [line.split(maxsplit=2)[:2] for line in skipped] == [["skipped", check] for check in checks]
     assert backend.startswith("ok       backend  ")
 
 
@@ -204,13 +210,13 @@ def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path) -> None:
 def test_over_tls(tmp_path: Path) -> None:
     """With the authority that the kubeconfig names everything is well, as without TLS."""
     found = look(tmp_path, server=tls_server(), authority=AUTHORITY)
-    assert (found.code, found.states()) == (0, "ooooo")
+    assert (found.code, found.states()) == (0, "oooooo")
 
 
 def test_nothing_is_sent_if_nothing_is_to_be(tmp_path: Path) -> None:
     """With `--no-send` the backend hears nothing."""
     found = look(tmp_path, sends=False)
-    assert (found.code, found.states(), found.receiver.requests) == (0, "oooos", [])
+    assert (found.code, found.states(), found.receiver.requests) == (0, "ooooos", [])
 
 
 def test_some_namespaces_take_rights_only_there(tmp_path: Path) -> None:
@@ -223,7 +229,7 @@ def test_some_namespaces_take_rights_only_there(tmp_path: Path) -> None:
         server.forbid(Kind.NAMESPACE, Verb.GET)
 
     found = look(tmp_path, arrange, watch__namespaces="ci,release")
-    assert (found.code, found.states()) == (0, "ooooo")
+    assert (found.code, found.states()) == (0, "oooooo")
     every = "pipelineruns, taskruns, customruns, pods and events in ci and release"
     assert found.of(Check.RIGHTS) == (f"this account may list and watch {every}", "")
 
@@ -237,10 +243,13 @@ def test_what_not_everyone_has_is_no_failure(tmp_path: Path) -> None:
         server.forbid(Kind.NAMESPACE, Verb.GET)
 
     found = look(tmp_path, arrange, server=server)
-    assert (found.code, found.states()) == (0, "ooooo")
+    assert (found.code, found.states()) == (0, "oooooo")
     assert found.of(Check.CRDS)[0] == "pipelineruns and taskruns are served, and no customruns, which few need"
     assert found.of(Check.RIGHTS)[1] == "grant get on the namespace kube-system: without it spans lack k8s.cluster.uid"
     assert found.of(Check.WATCH)[0] == "a watch opens; lists come in pages, for this server does not stream them"
+    missing = "there is no ConfigMap tracer-checkpoint, there is no Lease tracer-leader"
+    assert found.of(Check.STATE)[0] == f"in namespace default {missing}"
+    assert found.of(Check.STATE)[1].startswith("kubectl apply -n default -f deploy/state.yaml, and bind its Role; without")
 
 
 @pytest.mark.parametrize(("ahead_s", "said"), [(60, "behind"), (-60, "ahead of")])
@@ -273,7 +282,7 @@ def test_no_api_server(tmp_path: Path) -> None:
             return await diagnose(lambda: find_api({}, path), settings, Clock(), findings.append), findings
 
     code, findings = asyncio.run(main())
-    assert (code, "".join(finding.state[0] for finding in findings)) == (3, "fssso")
+    assert (code, "".join(finding.state[0] for finding in findings)) == (3, "fsssso")
     assert findings[0].found.endswith(" cannot be reached: Connection refused")
     assert findings[0].remedy.startswith("see that it runs and that this is its address")
 
@@ -281,7 +290,7 @@ def test_no_api_server(tmp_path: Path) -> None:
 def test_an_authority_that_is_not_the_servers(tmp_path: Path) -> None:
     """A server that is not trusted is not asked anything, and the kubeconfig is named."""
     found = look(tmp_path, server=tls_server(), authority=trustme.CA())
-    assert (found.code, found.states()) == (3, "fssso")
+    assert (found.code, found.states()) == (3, "fsssso")
     sentence, remedy = found.of(Check.API)
     assert "is not trusted" in sentence
     assert "certificate-authority in the kubeconfig" in sentence
@@ -293,47 +302,47 @@ def test_an_authority_that_is_not_the_servers(tmp_path: Path) -> None:
     [
         pytest.param(
             lambda server: setattr(server, "token", "another"),
-            *(4, "fssso", Check.API, "does not know who asks (401)", "renew the token, or log in again"),
+            *(4, "fsssso", Check.API, "does not know who asks (401)", "renew the token, or log in again"),
             id="401",
         ),
         pytest.param(
             lambda server: server.fail(Say(200, HTML, "text/html")),
-            *(3, "fssso", Check.API, "is no API server of Kubernetes", "mend the address"),
+            *(3, "fsssso", Check.API, "is no API server of Kubernetes", "mend the address"),
             id="another server",
         ),
         pytest.param(
             lambda server: server.fail(Refuse(503), times=ALWAYS),
-            *(3, "fssso", Check.API, "answered 503: the server is currently unable to handle", "see that it is well"),
+            *(3, "fsssso", Check.API, "answered 503: the server is currently unable to handle", "see that it is well"),
             id="503",
         ),
         pytest.param(
             lambda server: [server.uninstall(kind) for kind in (Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.CUSTOM_RUN)],
-            *(3, "ofooo", Check.CRDS, "serves no pipelineruns and taskruns of tekton.dev/v1", "install Tekton Pipelines 0.44"),
+            *(3, "ofoooo", Check.CRDS, "serves no pipelineruns and taskruns of tekton.dev/v1", "install Tekton Pipelines 0.44"),
             id="no Tekton",
         ),
         pytest.param(
             lambda server: server.forbid(Kind.TASK_RUN, Verb.LIST),
-            *(4, "oofoo", Check.RIGHTS, "may not list taskruns in all namespaces", "with a ClusterRole"),
+            *(4, "oofooo", Check.RIGHTS, "may not list taskruns in all namespaces", "with a ClusterRole"),
             id="a right",
         ),
         pytest.param(
             lambda server: [server.forbid(Kind.POD, verb) for verb in (Verb.LIST, Verb.WATCH)],
-            *(4, "ooffo", Check.RIGHTS, "may not list and watch pods in all namespaces", "with a ClusterRole"),
+            *(4, "ooffoo", Check.RIGHTS, "may not list and watch pods in all namespaces", "with a ClusterRole"),
             id="rights",
         ),
         pytest.param(
             lambda server: server.fail(Refuse(403), Kind.POD),
-            *(4, "ooofo", Check.WATCH, 'cannot watch resource "pods" in API group "" at the cluster scope', "grant it"),
+            *(4, "ooofoo", Check.WATCH, 'cannot watch resource "pods" in API group "" at the cluster scope', "grant it"),
             id="a watch that is forbidden all the same",
         ),
         pytest.param(
             lambda server: server.fail(Refuse(410), Kind.POD),
-            *(3, "ooofo", Check.WATCH, "answered 410: too old resource version", "see that it is well"),
+            *(3, "ooofoo", Check.WATCH, "answered 410: too old resource version", "see that it is well"),
             id="a watch that is refused",
         ),
         pytest.param(
             lambda server: server.fail(Break.END, Kind.POD),
-            *(3, "ooofo", Check.WATCH, "ended the watch before the bookmark that ends a list", "see that it runs"),
+            *(3, "ooofoo", Check.WATCH, "ended the watch before the bookmark that ends a list", "see that it runs"),
             id="a watch that ends",
         ),
     ],
@@ -357,7 +366,7 @@ def test_a_tekton_that_is_too_old(tmp_path: Path) -> None:
             server.fail(said)
 
     found = look(tmp_path, arrange)
-    assert (found.code, found.states()) == (3, "ofooo")
+    assert (found.code, found.states()) == (3, "ofoooo")
     sentence, _ = found.of(Check.CRDS)
     assert sentence.endswith("serves no pipelineruns and taskruns of tekton.dev/v1, only those of tekton.dev/v1beta1")
 
@@ -365,7 +374,7 @@ def test_a_tekton_that_is_too_old(tmp_path: Path) -> None:
 def test_an_account_that_may_not_ask(tmp_path: Path) -> None:
     """Version and discovery are not needed for the work, so an account that may not see them has failed nothing."""
     found = look(tmp_path, lambda server: server.fail(Refuse(403), times=2))
-    assert (found.code, found.states()) == (0, "osooo")
+    assert (found.code, found.states()) == (0, "osoooo")
     assert "of a version that it does not tell us" in found.of(Check.API)[0]
     assert found.of(Check.CRDS)[0] == "this account may not ask for /apis/tekton.dev/v1 (403)"
 
@@ -375,7 +384,7 @@ def test_rights_that_are_missing_in_some_namespaces(tmp_path: Path) -> None:
     found = look(
         tmp_path, lambda server: server.forbid(Kind.EVENT, Verb.LIST, namespace="release"), watch__namespaces="ci,release"
     )
-    assert (found.code, found.states()) == (4, "oofoo")
+    assert (found.code, found.states()) == (4, "oofooo")
     assert found.of(Check.RIGHTS) == (
         "this account may not list events in release",
         "grant it with a Role and a RoleBinding in each of the namespaces",
@@ -386,7 +395,7 @@ def test_a_watch_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Something in between that holds a stream back is told after a while."""
     monkeypatch.setattr(doctor, "WATCH_S", 0.2)
     found = look(tmp_path, lambda server: server.fail(Break.STALL, Kind.POD))
-    assert (found.code, found.states()) == (3, "ooofo")
+    assert (found.code, found.states()) == (3, "ooofoo")
     assert found.of(Check.WATCH)[0].endswith("sent 0 Pods within 0.2 s, and not the bookmark that ends a list")
     assert "a proxy in between" in found.of(Check.WATCH)[1]
 
@@ -404,7 +413,7 @@ def test_a_watch_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_what_is_wrong_with_the_backend(tmp_path: Path, reply: Reply, sentence: str, remedy: str) -> None:
     """A backend that does not take the test span has its sentence, and exit code 5."""
     found = look(tmp_path, replies=[reply])
-    assert (found.code, found.states()) == (5, "oooof")
+    assert (found.code, found.states()) == (5, "ooooof")
     assert found.of(Check.BACKEND)[0].endswith(sentence)
     assert remedy in found.of(Check.BACKEND)[1]
 
@@ -418,14 +427,14 @@ def test_a_backend_that_warns(tmp_path: Path) -> None:
 def test_a_backend_that_is_not_there(tmp_path: Path) -> None:
     """Nobody listens there."""
     found = look(tmp_path, otlp__endpoint="http://127.0.0.1:1")
-    assert (found.code, found.states()) == (5, "oooof")
+    assert (found.code, found.states()) == (5, "ooooof")
     assert found.of(Check.BACKEND)[0] == "http://127.0.0.1:1/v1/traces cannot be reached: Connection refused"
 
 
 def test_a_file_of_the_backends_that_is_not_there(tmp_path: Path) -> None:
     """A wrong setting is found as what it is, and the cluster was looked at before."""
     found = look(tmp_path, otlp__ca_file=str(tmp_path / "nonesuch.pem"))
-    assert (found.code, found.states()) == (2, "oooof")
+    assert (found.code, found.states()) == (2, "ooooof")
     assert found.of(Check.BACKEND)[0].endswith("nonesuch.pem cannot be read: No such file or directory")
 
 

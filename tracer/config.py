@@ -151,6 +151,14 @@ class Key:
         return _allowed_words(self.type)
 
 
+def age_s(lookback: str) -> float:
+    """Give an age such as 90m in seconds; that of `all` is infinite."""
+    return float("inf") if lookback == "all" else int(lookback[:-1]) * _UNITS_S[lookback[-1]]
+
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
 def _keys(section: type[_Section], prefix: str = "") -> Iterator[Key]:
     for one in msgspec.structs.fields(section):
         name = prefix + one.encode_name

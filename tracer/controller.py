@@ -2,9 +2,10 @@
 
 Keeps: nobody else touches a ledger, and nothing waits while one is touched; nothing is judged before everything was listed once,
 and while a watch that judgement rests on is broken its time stands still, so that no deadline passes over what was not seen; what
-waits for the backend is references, and what only we still have is bounded, each drop counted and told.
-Must not know: what an object means, how it is read, how it is sent.
-Source: operations 2.1, 2.6 to 2.8; decisions 0010, 0011.
+waits for the backend is references, and what only we still have is bounded, each drop counted and told; who stands by judges as
+the leader does, and offers nothing.
+Must not know: what an object means, how it is read, how it is sent; who leads, and where it is remembered what was acknowledged.
+Source: operations 2.1, 2.6 to 2.8, 2.11; decisions 0010, 0011.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from tracer.clock import Clock
-from tracer.delivery.ledger import Dropped, Ledger
+from tracer.delivery.checkpoint import Checkpoint
+from tracer.delivery.ledger import Dropped, Due, Ledger
 from tracer.delivery.outbox import Outbox
 from tracer.delivery.outcome import Backend
 from tracer.delivery.policy import USUAL_PACE, Pace
@@ -34,6 +36,8 @@ TICK_S = 0.5  # how late a deadline may be noticed
 Tell = Callable[[Told], None]
 MEMORY_CAP = "memory_cap"
 """Why spans of deleted objects are lost: only we had them, and there were too many."""
+RESTART = "restart"
+"""Why spans of deleted objects are lost: only a process that has ended had them."""
 
 
 class Scope:
@@ -97,6 +101,9 @@ class Controller:
         self.sender = Sender(backend, self.outbox, self._acknowledge, clock, pace, report, measure_try)
         self.lost_spans: Counter[str] = Counter()
         """By reason."""
+        self.leads = False
+        """Whether what is due is offered to be sent; who does not lead stands by."""
+        self._recalled, self._is_recalled = Checkpoint(), False
         self._due_since_s: dict[str, float] = {}
         """By UID."""
         self._clock = clock
@@ -105,7 +112,7 @@ class Controller:
         self._measure_lag = measure_lag
 
     async def run(self) -> None:
-        """Offer what becomes due until cancelled."""
+        """Judge, and offer what becomes due while leading, until cancelled."""
         while True:
             self._news.clear()
             await self.step()
@@ -113,32 +120,91 @@ class Controller:
             await self._clock.sleep(GATHER_S)
 
     async def step(self) -> None:
-        """Offer everything that is due now."""
+        """Find everything that is due now, and offer it if we lead."""
         for scope in self.scopes.values():
-            scope.move_on()
+            if self._is_recalled:
+                scope.move_on()
             if scope.judged_ns is not None:
-                await self._offer_due(scope.ledger, scope.judged_ns)
+                await self._find_due(scope.ledger, scope.judged_ns)
             for dropped in scope.ledger.shed(self.outbox.has_taken, scope.judged_ns or self._clock.unix_ns()):
                 self._lose(dropped)
                 await self._clock.sleep(0)
 
-    async def _offer_due(self, ledger: Ledger, now_ns: int) -> None:
+    async def _find_due(self, ledger: Ledger, now_ns: int) -> None:
         is_behind = True  # also if nothing is new: a deadline may have passed
         while self.outbox.has_room and is_behind:
-            for due in ledger.due(now_ns, MOST_LOOKS):
-                self.outbox.offer(due)
-                self._due_since_s.setdefault(due.uid, self._clock.now_s())
-            self.sender.wake()
+            found = ledger.due(now_ns, MOST_LOOKS)
+            if self.leads:
+                self._offer(found)
             await self._clock.sleep(0)  # a first list makes thousands due, and others have work too
             is_behind = ledger.is_behind
 
+    def _offer(self, found: Iterable[Due]) -> None:
+        for due in found:
+            self.outbox.offer(due)
+            self._due_since_s.setdefault(due.uid, self._clock.now_s())
+        self.sender.wake()
+
     async def conclude(self) -> None:
         """Offer everything that is due at the end, and of deleted objects all that is known: nobody will know more of them."""
-        for scope in self.scopes.values():
-            scope.ledger.hurry_deleted()
+        if self.leads:
+            for scope in self.scopes.values():
+                scope.ledger.hurry_deleted()
         await self.step()
 
+    # ------------------------------------------------------------ who leads, and what is remembered
+
+    def recall(self, checkpoint: Checkpoint, not_before_ns: int = 0) -> None:
+        """Take in what was acknowledged to others; nothing is judged before.
+
+        What the first lists hold that ended before not_before_ns (Unix) is not told.
+        """
+        self._is_recalled = True
+        self._recalled = checkpoint if self.is_synced else self._recalled | checkpoint
+        for scope in self.scopes.values():
+            scope.ledger.recall(self._recalled, not_before_ns)
+        self._news.set()
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What whoever comes after us must know; what we were told ourselves, too, as long as we do not know all that exists."""
+        joined = Checkpoint() if self.is_synced else Checkpoint(self._recalled.done, self._recalled.slots)
+        for scope in self.scopes.values():
+            known = scope.ledger.checkpoint
+            joined = Checkpoint(joined.done | known.done, joined.slots | known.slots, joined.only_here + known.only_here)
+        return joined
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether everything was listed once."""
+        return all(scope.judged_ns is not None for scope in self.scopes.values())
+
+    def lead(self) -> None:
+        """Offer all that is due, from now on. What whoever led before us had alone, and we have not, is lost."""
+        self.leads = True
+        lost = self._recalled.only_here - self.only_here
+        if lost > 0:
+            self.lose_with_process(lost)
+        for scope in self.scopes.values():
+            self._offer(scope.ledger.outstanding())
+
+    def stand_by(self) -> None:
+        """Offer nothing from now on: somebody else sends."""
+        self.leads = False
+        self.outbox.withdraw()
+        self._due_since_s.clear()
+
+    def lose_with_process(self, spans: int) -> None:
+        """Count spans of deleted objects that nobody has any more."""
+        self.lost_spans[RESTART] += spans
+        sentence = f"{spans} spans of deleted objects are lost: only a process that has ended had them."
+        self._report(Event(What.SPANS_LOST, sentence, {"reason": RESTART, "spans": spans}))
+
+    # ------------------------------------------------------------ what comes back, and what is lost
+
     def _lose(self, dropped: Dropped) -> None:
+        if not self.leads:
+            return  # whoever leads has it; if not, its last checkpoint tells
         self.lost_spans[MEMORY_CAP] += dropped.spans
         sentence = f"{dropped.spans} spans of a deleted {dropped.kind} are lost: there was no memory to keep them any longer."
         fields = {"namespace": dropped.namespace, "name": dropped.name, "uid": dropped.uid, "kind": dropped.kind}

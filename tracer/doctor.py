@@ -19,11 +19,12 @@ from tracer.delivery.outcome import Delivered, Outcome, Partly, Refused, Rejecte
 from tracer.errors import ApiError, BackendError, InputError, RightsError, TracerError
 from tracer.kube import questions
 from tracer.kube.credentials import InCluster, Kubeconfig
+from tracer.kube.named import CHECKPOINT_NAME, LEASE_NAME, own_path
 from tracer.kube.questions import READ_CLUSTER
 from tracer.kube.wire import Course, Expired, Failed, Feed, Lines, TooLong
 from tracer.settings import Settings
 from tracer.tekton.decode import Malformed, Schema
-from tracer.tekton.names import TEKTON_GROUP, Kind
+from tracer.tekton.names import COORDINATION_VERSION, TEKTON_GROUP, Kind, OwnKind
 from tracer.tekton.observation import Synced
 from tracer.telemetry.attributes import CLUSTER_UID, SERVICE_NAME
 from tracer.telemetry.records import Slot, SpanKind, SpanRecord
@@ -37,6 +38,7 @@ _SUCCESSES = {HTTPStatus.OK, HTTPStatus.CREATED}
 _NECESSARY = {Kind.PIPELINE_RUN.plural, Kind.TASK_RUN.plural}
 _ADDRESS = "--kubeconfig FILE and --context NAME name another"
 _SET_CLOCKS = "let both clocks be set by NTP: deadlines compare the cluster's times with ours"
+_WITHOUT_STATE = "without the ConfigMap a restart sends again what still exists, without the Lease every replica sends"
 _CONFIGURED = "`tracer check` shows what is configured, and by what"
 
 
@@ -47,6 +49,7 @@ class Check(StrEnum):
     CRDS = "crds"
     RIGHTS = "rights"
     WATCH = "watch"
+    STATE = "state"
     BACKEND = "backend"
 
 
@@ -106,14 +109,14 @@ async def _look_at_cluster(
             cluster, api = None, _failed(Check.API, str(error).rstrip("."), remedy, type(error))
         else:
             namespaces = settings.config.watch.namespaces or ("",)
-            cluster = _Cluster(account.url, headers, transport, clock, namespaces, settings.spans.schema)
+            cluster = _Cluster(account.url, headers, transport, clock, namespaces, account.namespace, settings.spans.schema)
             api = await cluster.api()
         note(api)
         if cluster is None or api.state is not State.OK:
-            for check in (Check.CRDS, Check.RIGHTS, Check.WATCH):
+            for check in (Check.CRDS, Check.RIGHTS, Check.WATCH, Check.STATE):
                 note(Finding(check, State.SKIPPED, "the API server does not answer us"))
             return
-        for look in (cluster.crds, cluster.rights, cluster.watch):
+        for look in (cluster.crds, cluster.rights, cluster.watch, cluster.state):
             note(await look())
 
 
@@ -134,6 +137,7 @@ class _Cluster:
     clock: Clock
     namespaces: Sequence[str]
     """An empty one stands for all of them."""
+    own_namespace: str
     schema: Schema
 
     async def api(self) -> Finding:
@@ -250,6 +254,25 @@ class _Cluster:
         async with aclosing(self.transport.stream(self._url(feed.path, query), self.headers, lambda: 2 * WATCH_S)) as answers:
             first = await anext(answers)
         return None if isinstance(first, bytes) else first
+
+    async def state(self) -> Finding:
+        """Look for the objects that a controller writes to; it goes on without them."""
+        where, lacking = f"namespace {self.own_namespace}", []
+        for kind, name in ((OwnKind.CONFIG_MAP, CHECKPOINT_NAME), (OwnKind.LEASE, LEASE_NAME)):
+            path = own_path(kind, self.own_namespace, name)
+            group = COORDINATION_VERSION.partition("/")[0] if kind is OwnKind.LEASE else ""
+            for right in questions.rights_to_write(kind.plural, group, self.own_namespace, name):
+                is_allowed = _is_allowed(await self._ask(questions.REVIEWS, questions.review(right)))
+                if not is_allowed:
+                    lacking.append(f"this account may not {right.verb} the {kind} {name}")
+            answer = await self._ask(path)
+            if isinstance(answer, Answer) and answer.status == HTTPStatus.NOT_FOUND:
+                lacking.append(f"there is no {kind} {name}")
+        if lacking:
+            mend = f"kubectl apply -n {self.own_namespace} -f deploy/state.yaml, and bind its Role; {_WITHOUT_STATE}"
+            return Finding(Check.STATE, State.OK, f"in {where} {', '.join(lacking)}", mend)
+        found = f"in {where} the ConfigMap {CHECKPOINT_NAME} and the Lease {LEASE_NAME} can be read and written"
+        return Finding(Check.STATE, State.OK, found)
 
     async def _ask(self, path: str, body: bytes | None = None) -> Answer | NoAnswer:
         if body is None:

@@ -33,6 +33,17 @@ class What(StrEnum):
     """An object that cannot be read, or is too large; others are not touched by it."""
     CLUSTER_UNKNOWN = "cluster_unknown"
     """The cluster's UID may not be read; spans do without it."""
+    LEADER_ACQUIRED = "leader_acquired"
+    """This replica sends from now on."""
+    LEADER_LOST = "leader_lost"
+    """It stopped before its time was over; it goes on as a candidate."""
+    LEADER_STANDBY = "leader_standby"
+    """Another replica leads."""
+    LEASE_MISSING = "lease_missing"
+    """The Lease is not there, or may not be used: this replica leads anyway."""
+    LEASE_FAILED = "lease_failed"
+    """The Lease cannot be asked for now, or makes no sense."""
+    LEASE_RECOVERED = "lease_recovered"
     BACKEND_FAILED = "backend_failed"
     """The backend, or the way to it, does not take anything now; everything is kept."""
     BACKEND_REFUSED = "backend_refused"
@@ -40,6 +51,12 @@ class What(StrEnum):
     BACKEND_RECOVERED = "backend_recovered"
     BACKEND_WARNED = "backend_warned"
     """The backend took a request and has something to say."""
+    CHECKPOINT_MISSING = "checkpoint_missing"
+    """There is no ConfigMap for it, or no right to it: a restart sends again what still exists."""
+    CHECKPOINT_UNREADABLE = "checkpoint_unreadable"
+    """Somebody else wrote it, or a later version: it counts as absent."""
+    CHECKPOINT_FAILED = "checkpoint_failed"
+    CHECKPOINT_RECOVERED = "checkpoint_recovered"
     SPANS_REJECTED = "spans_rejected"
     SPANS_LOST = "spans_lost"
     STOPPING = "stopping"
@@ -52,9 +69,15 @@ LEVELS = {
     What.WATCH_FAILED: Level.WARNING,
     What.OBJECT_SKIPPED: Level.WARNING,
     What.CLUSTER_UNKNOWN: Level.WARNING,
+    What.LEADER_LOST: Level.WARNING,
+    What.LEASE_MISSING: Level.WARNING,
+    What.LEASE_FAILED: Level.WARNING,
     What.BACKEND_FAILED: Level.WARNING,
     What.BACKEND_REFUSED: Level.ERROR,
     What.BACKEND_WARNED: Level.WARNING,
+    What.CHECKPOINT_MISSING: Level.WARNING,
+    What.CHECKPOINT_UNREADABLE: Level.WARNING,
+    What.CHECKPOINT_FAILED: Level.WARNING,
     What.SPANS_REJECTED: Level.ERROR,
     What.SPANS_LOST: Level.ERROR,
 }

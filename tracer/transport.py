@@ -1,12 +1,14 @@
 """The outgoing door to HTTP: connections, certificates, headers from a file, proxies, time-outs.
 
-Keeps: one request is one try, with one deadline for all of it; no redirect is followed; no more than 1 MiB of an answer is held;
-files are read again when they change, and a connection lives no longer than 5 minutes, so that addresses are looked up again.
+Keeps: one request is one try, but a GET or a PUT whose connection breaks off is tried once more; one deadline for all of it; no
+redirect is followed; no more than 1 MiB of an answer is held, unless more is asked for; files are read again when they change,
+and a connection lives no longer than 5 minutes, so that addresses are looked up again.
 Must not know: what is sent, and what an answer means.
 """
 
 import asyncio
 import errno
+import io
 import os
 import re
 import ssl
@@ -33,6 +35,7 @@ MOST_ANSWER_BYTES = 1 << 20  # an OTLP answer has at most a sentence
 CONNECTION_AGE_S = 300.0
 READ_BYTES = 1 << 20  # a watch delivers in bursts
 _HEADERS_FILE_BYTES = 1 << 20
+_SENT_AT_ONCE_BYTES = 1 << 20  # aiohttp warns of more, which would hold the loop
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # 5.5
 _OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "connection"})
@@ -73,7 +76,7 @@ class Answer:
     headers: Mapping[str, str]
     """Found by names in any case."""
     body: bytes
-    """Unpacked; the first 1 MiB of it."""
+    """Unpacked; the first of it, if there is more than is held."""
     is_whole: bool
     """False if there was more of it, or if it was packed in a way that is not understood."""
 
@@ -139,18 +142,33 @@ class Transport:
         """Send one request and read its answer to the end, all of it within timeout_s. Raises nothing that the network does."""
         return await self._ask("POST", url, body, headers, timeout_s)
 
-    async def get(self, url: str, headers: Mapping[str, str], timeout_s: float) -> Answer | NoAnswer:
+    async def put(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float, most_bytes: int = MOST_ANSWER_BYTES
+    ) -> Answer | NoAnswer:
+        """Put something in a place, perhaps twice; the answer is read as `get` reads it."""
+        return await self._ask("PUT", url, body, headers, timeout_s, most_bytes)
+
+    async def get(
+        self, url: str, headers: Mapping[str, str], timeout_s: float, most_bytes: int = MOST_ANSWER_BYTES
+    ) -> Answer | NoAnswer:
         """Ask for something small, and read the answer to its end, all of it within timeout_s. Raises as `post` does."""
-        return await self._ask("GET", url, None, headers, timeout_s)
+        return await self._ask("GET", url, None, headers, timeout_s, most_bytes)
 
     async def _ask(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        most_bytes: int = MOST_ANSWER_BYTES,
     ) -> Answer | NoAnswer:
+        data = io.BytesIO(body) if body is not None and len(body) > _SENT_AT_ONCE_BYTES else body
         try:
             async with asyncio.timeout(timeout_s), self._connections() as pool:
                 sent = {**pool.headers, **headers}
-                async with pool.session.request(method, url, data=body, headers=sent, **self._way(pool, url)) as response:
-                    content, is_whole = await _read(response)
+                async with pool.session.request(method, url, data=data, headers=sent, **self._way(pool, url)) as response:
+                    content, is_whole = await _read(response, most_bytes)
                     return Answer(response.status, response.headers, content, is_whole)
         except _FAILURES as error:
             return _no_answer(error, self._settings, f"did not answer within {timeout_s:g} s")
@@ -356,19 +374,19 @@ async def _next_chunk(response: aiohttp.ClientResponse, idle_s: float) -> bytes:
         return await response.content.readany()
 
 
-async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """Read an answer to its end, at most 1 MiB as it comes and as much unpacked: a few bytes of gzip can stand for gigabytes."""
+async def _read(response: aiohttp.ClientResponse, most_bytes: int = MOST_ANSWER_BYTES) -> tuple[bytes, bool]:
+    """Read an answer to its end, so much as it comes and as much unpacked: a few bytes of gzip can stand for gigabytes."""
     packing = response.headers.get("Content-Encoding", "identity").strip().lower()
     unpacker = zlib.decompressobj(_AUTOMATIC_GZIP_OR_ZLIB) if packing in {"gzip", "x-gzip", "deflate"} else None
     received, body = 0, bytearray()
     async for chunk in response.content.iter_any():
         received += len(chunk)
         try:
-            body += chunk if unpacker is None else unpacker.decompress(chunk, MOST_ANSWER_BYTES + 1 - len(body))
+            body += chunk if unpacker is None else unpacker.decompress(chunk, most_bytes + 1 - len(body))
         except zlib.error:
             return b"", False
-        if max(received, len(body)) > MOST_ANSWER_BYTES:
-            return bytes(body[:MOST_ANSWER_BYTES]), False
+        if max(received, len(body)) > most_bytes:
+            return bytes(body[:most_bytes]), False
     is_understood = packing == "identity" if unpacker is None else unpacker.eof or not received
     return bytes(body), is_understood
 

@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.lab.cluster import Cluster
 from tests.cluster.lab.place import API_PORT, ETCD_PORT, Place
 from tests.contracts.apiserver import CLAIM_WITHIN_S, CLAIMS, PATHS, Api, Claim, Json, watch_list_is_refused
-from tracer.tekton.names import Kind
+from tracer.tekton.names import Kind, OwnKind
 
 TLS_ENDS_WITHIN_S = 0.25  # as aiohttp's own documentation has it
 _NUMBERS = count()
@@ -25,13 +25,13 @@ class Real(Api):
     cluster: Cluster
     nobody: aiohttp.ClientSession
 
-    def without(self, kind: Kind, verb: str) -> aiohttp.ClientSession:  # noqa: ARG002 - he may do nothing
+    def without(self, kind: Kind | OwnKind, verb: str) -> aiohttp.ClientSession:  # noqa: ARG002 - he may do nothing
         """Give a user to whom nothing was granted."""
         return self.nobody
 
     async def put(self, content: Json) -> None:
         """Create it, or merge it into what is there."""
-        path = self.path(Kind(content["kind"]))
+        path = self.path(_kind(content))
         async with self.session.post(path, json=content) as response:
             if response.status == 201:
                 return
@@ -43,7 +43,7 @@ class Real(Api):
 
     async def delete(self, content: Json) -> None:
         """Delete it without grace."""
-        path = f"{self.path(Kind(content['kind']))}/{content['metadata']['name']}"
+        path = f"{self.path(_kind(content))}/{content['metadata']['name']}"
         async with self.session.delete(path, params={"gracePeriodSeconds": "0"}) as response:
             assert response.status == 200, await response.text()
 
@@ -64,6 +64,11 @@ class Real(Api):
     async def _watch_status(self, kind: Kind) -> int:
         async with self.session.get(self.path(kind), params={"watch": "1", "resourceVersion": "0"}) as response:
             return response.status
+
+
+def _kind(content: Json) -> Kind | OwnKind:
+    name = content["kind"]
+    return OwnKind(name) if name in set(OwnKind) else Kind(name)
 
 
 @asynccontextmanager

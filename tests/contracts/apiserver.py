@@ -1,4 +1,7 @@
-"""What every API server says to a client that only reads: the demonstration's, and the real one, which keeps it honest."""
+"""What every API server says to a client that reads, and replaces its own: the demonstration's, and the real one.
+
+The real one keeps the other honest.
+"""
 
 import asyncio
 import json
@@ -10,11 +13,12 @@ from typing import Any
 
 import aiohttp
 
-from tracer.tekton.names import Kind
+from tracer.tekton.names import Kind, OwnKind
 
 Json = dict[str, Any]
 
 PATHS = {Kind.TASK_RUN: "/apis/tekton.dev/v1", Kind.POD: "/api/v1", Kind.EVENT: "/api/v1"}
+OWN_PATHS = {OwnKind.CONFIG_MAP: "/api/v1", OwnKind.LEASE: "/apis/coordination.k8s.io/v1"}
 WATCH_LIST = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 CLAIM_WITHIN_S = 100  # a real server sends a bookmark each minute
@@ -45,12 +49,14 @@ class Api(ABC):
         """Forget the past."""
 
     @abstractmethod
-    def without(self, kind: Kind, verb: str) -> aiohttp.ClientSession:
+    def without(self, kind: Kind | OwnKind, verb: str) -> aiohttp.ClientSession:
         """Give one who is known, and may not do this with a kind."""
 
-    def path(self, kind: Kind) -> str:
+    def path(self, kind: Kind | OwnKind) -> str:
         """Name the objects of the namespace."""
-        return f"{self.url}{PATHS[kind]}/namespaces/{self.namespace}/{kind.plural}"
+        return (
+            f"{self.url}{OWN_PATHS[kind] if isinstance(kind, OwnKind) else PATHS[kind]}/namespaces/{self.namespace}/{kind.plural}"
+        )
 
     async def get(self, path: str) -> tuple[int, Mapping[str, str], str]:
         """Ask for a path of the server."""
@@ -69,6 +75,13 @@ class Api(ABC):
             assert response.content_type == "application/json"
             said: Json = json.loads(await response.read())
             return response.status, response.headers, said
+
+    async def own(self, kind: OwnKind, name: str, put: Json | None = None) -> tuple[int, Json]:
+        """Ask for an object of our own, or replace it; every answer is JSON."""
+        method = "GET" if put is None else "PUT"
+        async with self.session.request(method, f"{self.path(kind)}/{name}", json=put) as response:
+            assert response.content_type == "application/json"
+            return response.status, json.loads(await response.read())
 
     @asynccontextmanager
     async def watch(self, kind: Kind, **params: str) -> AsyncIterator["Events"]:
@@ -96,6 +109,16 @@ class Api(ABC):
         involved = {"kind": kind, "name": "some", "namespace": self.namespace}
         metadata = self._metadata(name, label)
         return {"apiVersion": "v1", "kind": "Event", "metadata": metadata, "involvedObject": involved, "reason": reason}
+
+    def config_map(self, name: str, **data: str) -> Json:
+        """Make a ConfigMap."""
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": self._metadata(name, "1"), "data": data}
+
+    def lease(self, name: str, holder: str) -> Json:
+        """Make a Lease."""
+        spec = {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": "2026-08-20T10:00:00.000001Z"}
+        metadata = self._metadata(name, "1")
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
 
     def _metadata(self, name: str, label: str) -> Json:
         return {"name": name, "namespace": self.namespace, "labels": {"tekton.dev/taskRun": label}}
@@ -424,6 +447,78 @@ async def everyone_may_ask_for_his_rights(api: Api) -> None:
         assert response.status == 401
 
 
+async def an_object_is_replaced_at_its_version(api: Api) -> None:
+    """Whoever has read it may replace it, once; it keeps its UID and gets a new version, and who comes second is told so."""
+    rows: list[tuple[OwnKind, Json, Json, str]] = [
+        (OwnKind.CONFIG_MAP, api.config_map("a", one="1"), {"binaryData": {"two": "AAEC"}}, 'configmaps "a"'),
+        (OwnKind.LEASE, api.lease("a", "me"), {"spec": {"holderIdentity": ""}}, 'leases.coordination.k8s.io "a"'),
+    ]
+    for kind, made, change, named in rows:
+        await api.put(made)
+        status, first = await api.own(kind, "a")
+        assert (status, first["kind"], first["metadata"]["labels"]) == (200, kind, made["metadata"]["labels"])
+        status, second = await api.own(kind, "a", {**first, **change})
+        assert (status, second["metadata"]["uid"]) == (200, first["metadata"]["uid"])
+        assert version(second) > version(first)
+        assert all(second[field] == value for field, value in change.items())
+        assert await api.own(kind, "a") == (200, second)
+        status, said = await api.own(kind, "a", first)
+        why = "the object has been modified; please apply your changes to the latest version and try again"
+        assert (status, failure(said)) == (409, ("Conflict", f"Operation cannot be fulfilled on {named}: {why}"))
+        assert (said["details"]["name"], said["details"]["kind"]) == ("a", kind.plural)
+        assert await api.own(kind, "a") == (200, second)
+
+
+async def an_object_that_is_not_there_is_not_found(api: Api) -> None:
+    """So says a GET; what was read before it went is a conflict, and a ConfigMap that never was cannot be replaced."""
+    for kind, made, named in (
+        (OwnKind.CONFIG_MAP, api.config_map("gone"), 'configmaps "gone"'),
+        (OwnKind.LEASE, api.lease("gone", "me"), 'leases.coordination.k8s.io "gone"'),
+    ):
+        status, said = await api.own(kind, "gone")
+        assert (status, failure(said)) == (404, ("NotFound", f"{named} not found"))
+        await api.put(made)
+        _, read = await api.own(kind, "gone")
+        await api.delete(made)
+        status, said = await api.own(kind, "gone", read)
+        assert (status, failure(said)[0]) == (409, "Conflict")
+        await api.put(made)
+        status, said = await api.own(kind, "gone", read)
+        assert (status, failure(said)[0]) == (409, "Conflict")
+    status, said = await api.own(OwnKind.CONFIG_MAP, "none", api.config_map("none"))
+    assert (status, failure(said)) == (404, ("NotFound", 'configmaps "none" not found'))
+
+
+async def a_replacement_may_leave_its_version_out(api: Api) -> None:
+    """So a ConfigMap is replaced whatever it was, but a Lease is not; nor is anything by what cannot be read."""
+    await api.put(api.config_map("a", one="1"))
+    await api.put(api.lease("a", "me"))
+    status, said = await api.own(OwnKind.CONFIG_MAP, "a", api.config_map("a", two="2"))
+    assert (status, said["data"]) == (200, {"two": "2"})
+    status, said = await api.own(OwnKind.LEASE, "a", api.lease("a", "you"))
+    assert (status, failure(said)[0]) == (422, "Invalid")
+    assert failure(said)[1].startswith('leases.coordination.k8s.io "a" is invalid: metadata.resourceVersion: Invalid value: ')
+    assert failure(said)[1].endswith(": must be specified for an update")
+    status, said = await api.own(OwnKind.CONFIG_MAP, "a", {**api.config_map("a"), "binaryData": {"one": "***"}})
+    assert (status, failure(said)[0]) == (400, "BadRequest")
+
+
+async def replacing_takes_a_right_of_its_own(api: Api) -> None:
+    """Who may not read an object, or may not replace it, is told its name and the verb."""
+    await api.put(api.lease("a", "me"))
+    for verb, method in (("get", "GET"), ("update", "PUT")):
+        wanted = {"group": "coordination.k8s.io", "resource": "leases", "verb": verb, "namespace": api.namespace, "name": "a"}
+        assert await is_allowed(api, api.session, wanted)
+        nobody = api.without(OwnKind.LEASE, verb)
+        assert not await is_allowed(api, nobody, wanted)
+        async with nobody.request(method, f"{api.path(OwnKind.LEASE)}/a", json=api.lease("a", "me")) as response:
+            assert response.status == 403
+            reason, message = failure(json.loads(await response.read()))
+        assert reason == "Forbidden"
+        assert message.startswith('leases.coordination.k8s.io "a" is forbidden: User "')
+        assert f'cannot {verb} resource "leases" in API group "coordination.k8s.io"' in message
+
+
 CLAIMS: tuple[Claim, ...] = (
     discovery_names_what_is_served,
     the_server_says_who_it_is,
@@ -444,6 +539,10 @@ CLAIMS: tuple[Claim, ...] = (
     parameters_that_mean_nothing_are_refused,
     a_stranger_is_turned_away,
     everyone_may_ask_for_his_rights,
+    an_object_is_replaced_at_its_version,
+    an_object_that_is_not_there_is_not_found,
+    a_replacement_may_leave_its_version_out,
+    replacing_takes_a_right_of_its_own,
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.contracts.apiserver import CLAIM_WITHIN_S, CLAIMS, Api, Claim, Json, watch_list_is_refused
 from tracer.demo.apiserver import ApiServer
 from tracer.demo.protocol import Verb
-from tracer.tekton.names import Kind
+from tracer.tekton.names import Kind, OwnKind
 
 TOKEN = "right"  # noqa: S105 - of a server on loopback
 
@@ -32,7 +32,7 @@ class Demo(Api):
         """Say it."""
         self.server.compact()
 
-    def without(self, kind: Kind, verb: str) -> aiohttp.ClientSession:
+    def without(self, kind: Kind | OwnKind, verb: str) -> aiohttp.ClientSession:
         """Forbid it to everyone."""
         self.server.forbid(kind, Verb(verb))
         return self.session

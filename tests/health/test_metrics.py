@@ -55,6 +55,7 @@ class Counts:
     incomplete: Counter[str] = field(default_factory=Counter)
     held_objects: Mapping[tuple[str, str], int] = field(default_factory=dict)
     ignored_contexts: Counter[str] = field(default_factory=Counter)
+    leads: bool = True
 
     def oldest_due_age_s(self) -> float:
         """Say it."""
@@ -65,6 +66,7 @@ class Account:
     """Nobody in particular."""
 
     url = "https://it"
+    namespace = "its"
 
     def headers(self, *, is_refused: bool) -> dict[str, str]:  # noqa: ARG002 - a door's shape
         """Say nothing."""
@@ -183,6 +185,7 @@ def test_what_a_controller_counts_is_read() -> None:
         "tracer_last_acknowledged_timestamp_seconds": READ_AT_S,
         "tracer_objects kind=TaskRun state=watched": 13,
         "tracer_trace_context_ignored_total reason=malformed": 14,
+        "tracer_is_leader": 1,
         "tracer_build_info version=1.2.3": 1,
     }
 

@@ -18,6 +18,7 @@ RENDERING = ("spans.", "service.", "cluster.")
 SENDING = ("otlp.",)
 WATCHING = ("watch.",)
 SERVING = ("listen", "log.")
+REMEMBERING = ("lookback", "leader.")
 EVERYTHING = ("",)
 _FILE_BYTES = 1 << 20
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

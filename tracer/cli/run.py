@@ -7,7 +7,17 @@ import sys
 import click
 
 from tracer.app import App, Stop
-from tracer.cli.options import RENDERING, SENDING, SERVING, WATCHING, cluster_options, open_api, read_settings, settings_options
+from tracer.cli.options import (
+    REMEMBERING,
+    RENDERING,
+    SENDING,
+    SERVING,
+    WATCHING,
+    cluster_options,
+    open_api,
+    read_settings,
+    settings_options,
+)
 from tracer.cli.printing import Count, all_rows_option, output_option, printer_of
 from tracer.cli.replay import EXIT_FOUND
 from tracer.clock import Clock
@@ -21,7 +31,7 @@ from tracer.health.log import Log
 @output_option
 @all_rows_option
 @cluster_options
-@settings_options(*WATCHING, *SENDING, *RENDERING, *SERVING)
+@settings_options(*WATCHING, *SENDING, *RENDERING, *REMEMBERING, *SERVING)
 def run(
     output: str | None,
     kubeconfig: str | None,
@@ -36,8 +46,10 @@ def run(
     """Watch a cluster and send every run's trace to the backend: the controller.
 
     In a Pod it uses the Pod's own account, elsewhere a kubeconfig. It needs to list and watch pipelineruns, taskruns, customruns,
-    pods and events, and writes nothing. What is not there yet is waited for: the API server, Tekton, a right, the backend.
-    SIGTERM ends it within 25 s, with what is due delivered first; a second one at once.
+    pods and events, and writes to nothing but two objects of its own: the ConfigMap tracer-checkpoint, which remembers what was
+    sent, and the Lease tracer-leader, by which one replica sends while the others stand by. What is not there yet is waited for:
+    the API server, Tekton, a right, the backend. SIGTERM ends it within 30 s, with what is due delivered first; a second one at
+    once.
     """
     settings = read_settings(config_file, given, sends=not dry_run)
     account = open_api(kubeconfig, context)

@@ -10,12 +10,14 @@ Source: span-model 2.3, 4, 6.5, 11.
 import heapq
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from tracer.delivery.readings import Cell, Loss, Readings, Run
+from tracer.delivery.checkpoint import Checkpoint, each
+from tracer.delivery.marks import Acknowledged, mark_of
+from tracer.delivery.readings import Cell, Loss, Readings, Run, owner_of
 from tracer.lifecycle.attempts import Attempt, SeenPod, attempts_of, is_pod_settled, settle_deadline_ns
 from tracer.lifecycle.judgement import is_success, judge_unfinished
 from tracer.lifecycle.runs import Close, close_run, close_task_run
@@ -104,6 +106,8 @@ class Ledger:
         self._deadlines: list[tuple[int, str]] = []
         self._forgetting: deque[tuple[int, str]] = deque()
         self._fresh: dict[str, list[SpanRecord]] = {}
+        self._recalled = Checkpoint()
+        self._not_before_ns = 0
         self.incomplete: Counter[str] = Counter()
         """How many runs were told though they never ended, by `Incomplete`."""
         self.ignored_contexts: Counter[str] = Counter()
@@ -138,14 +142,9 @@ class Ledger:
                 cell.has_vanished = not cell.is_gone
             self._take(value, now_ns, is_gone=True)
         else:
-            self._readings.finished.discard(uid)
+            self._readings.lose(uid)
 
     def _take(self, value: Object, now_ns: int, *, is_gone: bool) -> None:
-        finished = self._readings.finished
-        if value.metadata.uid in finished:
-            if is_gone:
-                finished.discard(value.metadata.uid)
-            return
         news: str | None = None
         match value:
             case Event():
@@ -170,7 +169,10 @@ class Ledger:
         cell = self._readings.cells.get(value.metadata.uid)
         inner = None
         if cell is None:
+            if self._is_told_already(value, is_gone=is_gone):
+                return
             cell = self._readings.add_run(value, now_ns)
+            cell.acknowledged = self._remembered(cell)
         elif cell.value == value and cell.is_gone == is_gone:
             return
         else:
@@ -186,6 +188,44 @@ class Ledger:
             self._look_below(cell)
         self._dirty[cell.uid] = None
 
+    def _is_told_already(self, value: Run, *, is_gone: bool) -> bool:
+        """Say whether a run that is not held needs not be: it was told to its end, and nothing above it asks for it."""
+        uid, owner = value.metadata.uid, owner_of(value)
+        if is_gone and self._readings.lose(uid):
+            return True
+        if self._readings.is_finished(uid):
+            return True
+        was_told = mark_of(uid) in self._recalled.done
+        if not was_told and not self._is_too_old(value):
+            return False
+        if owner is not None and not self._readings.is_finished(owner.uid):
+            return False
+        self.losses[Loss.TOO_OLD] += not was_told
+        if not is_gone:
+            self._readings.finish(uid)
+            self._pass_over_below(uid)
+        return True
+
+    def _is_too_old(self, value: Run) -> bool:
+        ended_ns = instant_ns(value.status.completion_time)
+        return ended_ns is not None and ended_ns < self._not_before_ns
+
+    def _pass_over_below(self, owner_uid: str) -> None:
+        """Hold what an object controls no longer than the object itself; what was not told with it is told alone."""
+        for child in self._readings.children_by(owner_uid):
+            if child.acknowledged.is_whole or self._is_too_old(child.value):
+                self._pass_over_below(child.uid)
+                self._readings.forget(child)
+            else:
+                self._readings.orphan(child)
+                child.place = child.inner = None
+                self._dirty[child.uid] = None
+
+    def _remembered(self, cell: Cell) -> Acknowledged:
+        """Find what is remembered of an object."""
+        mark = cell.mark
+        return Acknowledged(each(self._recalled.slots.get(mark, b"")), is_whole=mark in self._recalled.done)
+
     def _look_below(self, cell: Cell) -> None:
         """Look again at everything below an object: where it hangs may be known now, or be another place."""
         for child in self._readings.children_of(cell):
@@ -193,6 +233,31 @@ class Ledger:
                 child.place = child.inner = None
                 self._dirty[child.uid] = None
                 self._look_below(child)
+
+    # ------------------------------------------------------------ what was acknowledged before
+
+    def recall(self, checkpoint: Checkpoint, not_before_ns: int = 0) -> None:
+        """Take in what was acknowledged to others: to a process before this one, or to another replica.
+
+        What ended before not_before_ns (Unix) and is read before anybody asks what is due is not told either.
+        """
+        self._recalled, self._not_before_ns = checkpoint, not_before_ns
+        for cell in self._readings.cells.values():
+            mark = cell.mark
+            marks, is_whole = checkpoint.slots.get(mark, b""), mark in checkpoint.done
+            if cell.acknowledged.recall(each(marks), is_whole=is_whole):
+                self._dirty[cell.uid] = None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What whoever comes after us must know."""
+        done, slots = self._readings.finished.copy(), {}
+        for cell in self._readings.cells.values():
+            if cell.told_ns is not None or cell.acknowledged.is_whole:
+                done[cell.mark] = None
+            elif marks := cell.acknowledged.marks:
+                slots[cell.mark] = marks
+        return Checkpoint(done, slots, self.only_here)
 
     # ------------------------------------------------------------ what is due
 
@@ -208,6 +273,7 @@ class Ledger:
         others wait for the loop, let it look at so many objects alone; then ask again until it is no longer behind.
         """
         cells = self._readings.cells
+        self._not_before_ns = 0  # who asks has listed everything: what is read from now on is new
         while self._deadlines and self._deadlines[0][0] <= now_ns:
             _, uid = heapq.heappop(self._deadlines)
             if uid in cells:
@@ -226,8 +292,18 @@ class Ledger:
                 self._fresh[uid] = spans
         self._sweep(now_ns)
         self._fresh = {uid: spans for uid, spans in self._fresh.items() if spans}
-        deepest_first = sorted(self._fresh, key=lambda uid: -sum(1 for _ in self._readings.above(cells[uid])))
-        return [Due(uid, cells[uid].value.metadata.namespace, len(self._fresh[uid])) for uid in deepest_first]
+        return self._children_first({uid: len(spans) for uid, spans in self._fresh.items()})
+
+    def outstanding(self) -> list[Due]:
+        """List everything that was listed as due and is not acknowledged, children before their parents."""
+        cells = self._readings.cells
+        return self._children_first({uid: len(cell.open_slots) for uid, cell in cells.items() if cell.open_slots})
+
+    def _children_first(self, spans: Mapping[str, int]) -> list[Due]:
+        """List objects with the number of their spans that are due."""
+        cells = self._readings.cells
+        deepest_first = sorted(spans, key=lambda uid: -sum(1 for _ in self._readings.above(cells[uid])))
+        return [Due(uid, cells[uid].value.metadata.namespace, spans[uid]) for uid in deepest_first]
 
     def spans(self, uid: str, now_ns: int) -> list[SpanRecord]:
         """Build the spans of an object that are due and not acknowledged, children before their parents."""
@@ -360,7 +436,7 @@ class Ledger:
             above = self._readings.cells.get(cell.owner.uid)
             if above is not None and not isinstance(above.value, TaskRun):
                 return self._inner(above)
-            is_missing = above is not None or cell.owner.uid in self._readings.finished
+            is_missing = above is not None or self._readings.is_finished(cell.owner.uid)
             if not is_missing and not self._readings.is_listed_after(cell.owner.kind, cell.first_seen_ns):
                 return None
             self._readings.orphan(cell)

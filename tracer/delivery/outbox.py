@@ -130,6 +130,13 @@ class Outbox:
                     self.offer(due)
         return spans
 
+    def withdraw(self) -> None:
+        """Take everything back that is not under way: somebody else sends it now."""
+        self.books.offered -= sum(len(request.spans) for request in self._ready)
+        for held in (self._waiting, self._credit, self._queued, self._parts, self._offered_again, self._ready):
+            held.clear()
+        self._held_bytes = 0
+
     def hold(self, request: Request) -> None:
         """Send a request again, after the others."""
         self._ready.append(request)

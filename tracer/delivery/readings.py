@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from tracer.delivery.deleted import Deleted
+from tracer.delivery.marks import Acknowledged, mark_of
 from tracer.lifecycle.attempts import SeenPod
 from tracer.lifecycle.judgement import is_final
 from tracer.tekton import names
@@ -44,7 +45,7 @@ class Loss(StrEnum):
     LATE_READING = "late reading"
     """A reading of an object that was already told to its end, or whose TaskRun never came."""
     LATE_EVENT = "late event"
-    """An Event of a Pod that was already told and forgotten."""
+    """An Event of a Pod that was already told and forgotten; one that is older than we are was told before us."""
     STRAY_EVENT = "stray event"
     """An Event of a Pod that never came: most are of Pods that have nothing to do with Tekton."""
     OWNER_UNKNOWN = "owner unknown"
@@ -55,6 +56,8 @@ class Loss(StrEnum):
     """A span of a run whose caller asked for no trace."""
     NOT_A_PIPELINE = "not a pipeline"
     """A span of a CustomRun that no PipelineRun owns."""
+    TOO_OLD = "too old"
+    """A run that had ended before the time to which the first start was told to look back."""
 
 
 @dataclass(slots=True)
@@ -99,8 +102,7 @@ class Cell:
     pods: dict[str, PodCell] = field(default_factory=dict)
     foreign_pod_names: frozenset[str] = frozenset()
     """The names of its attempts whose Pods belong to other TaskRuns; frozen with it."""
-    acknowledged: set[Slot] = field(default_factory=set)
-    """Each slot also without its Pod's UID: a step told from its Pod is not told again without it."""
+    acknowledged: Acknowledged = field(default_factory=Acknowledged)
     open_slots: set[Slot] = field(default_factory=set)
     """Due and not acknowledged, at the last look."""
     summary: Summary | None = None
@@ -125,15 +127,19 @@ class Cell:
         return self.value.metadata.uid
 
     @property
+    def mark(self) -> bytes:
+        """How it is remembered once it is held no more."""
+        return mark_of(self.uid)
+
+    @property
     def is_gone(self) -> bool:
         """Whether the object was deleted."""
         return self.gone_ns is not None
 
     def acknowledge(self, slots: Iterable[Slot]) -> None:
         """Note what was confirmed."""
-        for slot in slots:
-            self.acknowledged |= {slot, slot.without_pod_uid}
-        self.open_slots = self.open_slots - self.acknowledged
+        self.acknowledged.add(slots)
+        self.open_slots = {slot for slot in self.open_slots if slot not in self.acknowledged}
 
     def note_late(self, value: Run) -> bool:
         """Note a reading that tells something new of what was already told to its end; False for any other."""
@@ -177,8 +183,8 @@ class Readings:
         self.cells: dict[str, Cell] = {}
         self.losses: Counter[Loss] = Counter()
         self.listed_ns: dict[Kind, int] = {}
-        self.finished: set[str] = set()
-        """What was told whole and forgotten, and still exists."""
+        self.finished: dict[bytes, None] = {}
+        """The marks of runs that were told whole and are held no more, and still exist, the oldest first."""
         self.deleted = Deleted()
         """What no longer exists, and is not forgotten."""
         self._children: dict[str, dict[str, None]] = {}
@@ -186,13 +192,15 @@ class Readings:
         self._pods_of: dict[str, dict[str, PodCell]] = {}
         self._pods_named: dict[tuple[str, str], dict[str, None]] = {}
         self._stray_events: dict[str, tuple[int, dict[EventKey, Event]]] = {}
+        self._finished_pods: set[bytes] = set()
+        self._began_ns = 0
         self._swept_ns = 0
 
     # ------------------------------------------------------------ what comes in
 
     def add_run(self, value: Run, now_ns: int) -> Cell:
         """Hold a run that is seen for the first time."""
-        uid, owner = value.metadata.uid, _owner(value)
+        uid, owner = value.metadata.uid, owner_of(value)
         cell = self.cells[uid] = Cell(value, owner, now_ns, now_ns, now_ns, pods=self._pods_of.setdefault(uid, {}))
         cell.mark_finals(now_ns)
         if owner is not None:
@@ -220,9 +228,7 @@ class Readings:
             return None
         uid = value.metadata.uid
         pod, cell = self._pods.get(uid), self.cells.get(owner.uid)
-        if owner.uid in self.finished:
-            if not is_gone:
-                self.finished.add(uid)
+        if pod is None and cell is None and self._is_pod_finished(uid, owner.uid, is_gone=is_gone):
             return None
         if cell is not None and cell.summary is not None:
             self.losses[Loss.LATE_READING] += pod is None or _ends(pod.pod) != _ends(value)
@@ -244,10 +250,11 @@ class Readings:
         about = value.involved_object
         if about.kind != Kind.POD or value.reason not in names.EVENT_REASONS or not about.uid:
             return None
-        if about.uid in self.finished:
-            self.losses[Loss.LATE_EVENT] += 1
-            return None
         pod = self._pods.get(about.uid)
+        self._began_ns = self._began_ns or now_ns
+        if pod is None and mark_of(about.uid) in self._finished_pods:
+            self.losses[Loss.LATE_EVENT] += value.instant is None or value.instant[0] >= self._began_ns
+            return None
         events = pod.events if pod is not None else self._stray_events.setdefault(about.uid, (now_ns, {}))[1]
         if len(self._stray_events) > MOST_STRAY:
             self.losses[Loss.STRAY_EVENT] += len(self._stray_events.pop(next(iter(self._stray_events)))[1])
@@ -257,6 +264,14 @@ class Readings:
             return None
         events[key] = value
         return pod.task_run_uid if pod is not None else None
+
+    def _is_pod_finished(self, uid: str, task_run_uid: str, *, is_gone: bool) -> bool:
+        """Say whether a Pod that is not held was told whole, and remember it as long as it exists."""
+        mark = mark_of(uid)
+        if mark not in self._finished_pods and mark_of(task_run_uid) not in self.finished:
+            return False
+        (self._finished_pods.discard if is_gone else self._finished_pods.add)(mark)
+        return True
 
     def last_of(self, uid: str) -> Run | Pod | None:
         """Give the last reading of a run or a Pod that is held."""
@@ -269,7 +284,11 @@ class Readings:
 
     def children_of(self, cell: Cell) -> list[Cell]:
         """List the runs that an object controls."""
-        return [child for uid in self._children.get(cell.uid, ()) if (child := self.cells.get(uid)) is not None]
+        return self.children_by(cell.uid)
+
+    def children_by(self, owner_uid: str) -> list[Cell]:
+        """List the runs that are held and that the object of this UID controls, whether it is held or not."""
+        return [child for uid in self._children.get(owner_uid, ()) if (child := self.cells.get(uid)) is not None]
 
     def above(self, cell: Cell) -> Iterator[Cell]:
         """Give what owns an object, upward, as far as it was seen."""
@@ -314,15 +333,30 @@ class Readings:
 
     # ------------------------------------------------------------ what goes out
 
+    def is_finished(self, uid: str) -> bool:
+        """Say whether a run was told whole, and still exists."""
+        return mark_of(uid) in self.finished
+
+    def finish(self, uid: str) -> None:
+        """Take it that a run that exists and is not held was told whole."""
+        self._forget_pods(uid)
+        self.finished[mark_of(uid)] = None
+
+    def lose(self, uid: str) -> bool:
+        """Take it that something that is not held exists no more; say whether it was told whole."""
+        mark = mark_of(uid)
+        was_finished = mark in self.finished or mark in self._finished_pods
+        self.finished.pop(mark, None)
+        self._finished_pods.discard(mark)
+        return was_finished
+
     def forget(self, cell: Cell) -> None:
-        """Let go of a run and of all below it; what still exists is remembered by its UID."""
+        """Let go of a run and of all below it; what still exists is remembered by its mark."""
         for child in self.children_of(cell):
             self.forget(child)
-        for pod in list(cell.pods.values()):
-            self._forget_pod(pod)
-        self._pods_of.pop(cell.uid, None)
+        self._forget_pods(cell.uid)
         if not cell.is_gone:
-            self.finished.add(cell.uid)
+            self.finished[cell.mark] = None
         self.deleted.discard(cell.uid)
         del self.cells[cell.uid]
         self._children.pop(cell.uid, None)
@@ -341,10 +375,15 @@ class Readings:
                 self.losses[Loss.LATE_READING] += 1
                 self._forget_pod(pod)
 
+    def _forget_pods(self, task_run_uid: str) -> None:
+        for pod in list(self._pods_of.get(task_run_uid, {}).values()):
+            self._forget_pod(pod)
+        self._pods_of.pop(task_run_uid, None)
+
     def _forget_pod(self, pod: PodCell) -> None:
         meta = pod.pod.metadata
         if not pod.is_gone:
-            self.finished.add(meta.uid)
+            self._finished_pods.add(mark_of(meta.uid))
         self._pods.pop(meta.uid, None)
         _discard(self._pods_of, pod.task_run_uid, meta.uid)
         _discard(self._pods_named, (meta.namespace, meta.name), meta.uid)
@@ -366,7 +405,7 @@ def _is_tekton(owner: OwnerReference) -> bool:
     return owner.api_version.startswith(f"{names.TEKTON_GROUP}/")
 
 
-def _owner(value: Run) -> OwnerReference | None:
+def owner_of(value: Run) -> OwnerReference | None:
     """Find the run that controls an object; a TaskRun owns only Pods."""
     found = value.metadata.controller
     if found is None or not _is_tekton(found):

@@ -1,7 +1,8 @@
 """A Kubernetes API server on loopback that plays recordings: for the demonstration, the tests and the benchmarks.
 
-Keeps: it speaks the protocol as a real one does to a client that only reads, unless a fault is asked for. What happens to
-objects, requests and streams is steered by method calls in its own loop; each takes effect before it returns.
+Keeps: it speaks the protocol as a real one does to a client that only reads, but for single objects of its own, unless a fault
+is asked for. What happens to objects, requests and streams is steered by method calls in its own loop; each takes effect before
+it returns.
 """
 
 import asyncio
@@ -19,13 +20,14 @@ from aiohttp import web
 from tracer.demo import faults, protocol
 from tracer.demo.faults import Break, Fault, Planned, Refuse, Say, Slow
 from tracer.demo.protocol import Asked, Status, Verb
-from tracer.demo.store import API_VERSIONS, Change, Json, Store
+from tracer.demo.store import API_VERSIONS, Change, Json, Served, Store
 from tracer.demo.watch import Watch
 from tracer.kube.recording import decode_watch_event, find_recording
 from tracer.tekton.decode import kind_of
-from tracer.tekton.names import CLUSTER_NAMESPACE, LABEL_TASK_RUN, Kind
+from tracer.tekton.names import CLUSTER_NAMESPACE, LABEL_TASK_RUN, Kind, OwnKind
 
 VERSION = {"major": "1", "minor": "35", "gitVersion": "v1.35.0-demo"}
+MOST_BODY_BYTES = 3 << 20  # k8s.io/apiserver pkg/server/config.go (MaxRequestBodyBytes)
 BOOKMARK_EVERY_S = 60.0  # k8s.io/apiserver pkg/storage/cacher/cacher.go (defaultBookmarkFrequency)
 _CLUSTER: Json = {
     "kind": "Namespace",
@@ -71,7 +73,7 @@ class ApiServer:
         self.store = Store()
         self._bookmark_every_s, self._has_watch_list, self._tls = bookmark_every_s, has_watch_list, tls
         self._absent: set[Kind] = set()
-        self._forbidden: set[tuple[Kind, Verb, str | None]] = set()
+        self._forbidden: set[tuple[Served, Verb, str | None]] = set()
         self._planned: list[Planned] = []
         self._watches: list[Watch] = []
         self._held: dict[Kind, int] = {}
@@ -81,7 +83,8 @@ class ApiServer:
 
     async def __aenter__(self) -> Self:
         """Listen."""
-        application = web.Application()
+        application = web.Application(client_max_size=MOST_BODY_BYTES)
+        application.router.add_put("/{path:.*}", self._answer)
         application.router.add_get("/{path:.*}", self._answer)
         application.router.add_post(protocol.REVIEWS, self._answer)
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
@@ -135,15 +138,21 @@ class ApiServer:
     # ---------------------------------------------------------------- what goes wrong
 
     def fail(
-        self, fault: Fault, kind: Kind | None = None, verb: Verb | None = None, *, namespace: str | None = None, times: float = 1
+        self,
+        fault: Fault,
+        kind: Served | None = None,
+        verb: Verb | None = None,
+        *,
+        namespace: str | None = None,
+        times: float = 1,
     ) -> None:
         """Let the next requests meet a fault: those of a kind, of a verb, of a namespace (empty: of all at once), or any.
 
-        CUT, END and Slow are for lists and watches; nothing else is long enough.
+        CUT, END and Slow are for lists and watches; nothing else is long enough. LOSE is for what is replaced.
         """
         self._planned.append(Planned(fault, kind, verb, namespace, times))
 
-    def forbid(self, kind: Kind, verb: Verb, *, namespace: str | None = None) -> None:
+    def forbid(self, kind: Served, verb: Verb, *, namespace: str | None = None) -> None:
         """Take a right away, in a namespace (empty: in all of them at once) or everywhere: requests get 403, reviews say so."""
         self._forbidden.add((kind, verb.right, namespace))
 
@@ -187,7 +196,7 @@ class ApiServer:
 
     # ---------------------------------------------------------------- what was asked
 
-    def count(self, kind: Kind, verb: Verb) -> int:
+    def count(self, kind: Served, verb: Verb) -> int:
         """Say how many requests there were."""
         return sum(one.kind is kind and one.verb is verb for one in self.asked)
 
@@ -203,22 +212,18 @@ class ApiServer:
     # ---------------------------------------------------------------- how it is answered
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        asked = protocol.read_request(request.path, request.query, is_post=request.method == "POST")
+        asked = protocol.read_request(request.path, request.query, request.method)
         self.asked.append(asked)
         self._notify()
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return _refuse(protocol.UNAUTHORIZED)
-        match fault := self._fault(asked):
-            case Refuse():
-                return _refuse(protocol.refusal(fault.code, asked, fault.retry_after_s))
-            case Say():
-                return web.Response(status=fault.status, body=fault.body, content_type=fault.content_type)
-            case Break.STALL:
-                await faults.stall()
-            case Break.RESET:
-                return faults.reset(request)
+        fault = self._fault(asked)
+        if (met := await _met(request, asked, fault)) is not None:
+            return met
         if asked.verb is Verb.CREATE:
             return self._review(await request.read())
+        if isinstance(asked.kind, OwnKind):
+            return await self._own(request, asked, asked.kind, fault)
         if asked.kind is None or asked.kind in self._absent or asked.verb is Verb.GET:
             return self._get(asked)
         status = protocol.invalid(asked, has_watch_list=self._has_watch_list)
@@ -227,6 +232,20 @@ class ApiServer:
         if asked.verb is Verb.LIST:
             return await self._list(request, asked, asked.kind, fault)
         return await self._stream(request, asked, asked.kind, fault)
+
+    async def _own(self, request: web.Request, asked: Asked, kind: OwnKind, fault: Fault | None) -> web.Response:
+        """Give an object of our own, or replace it."""
+        found = self.store.get(kind, f"{asked.namespace}/{asked.name}")
+        if asked.verb is Verb.GET:
+            return _json(found.whole) if found else _refuse(protocol.not_found(kind, asked.name))
+        content = protocol.replacement(found, kind, asked, await request.read())
+        if isinstance(content, Status):
+            return _refuse(content)
+        self.put(content)
+        put = self.store.get(kind, f"{asked.namespace}/{asked.name}")
+        if fault is Break.LOSE or put is None:
+            return faults.reset(request)
+        return _json(put.whole, HTTPStatus.OK if found else HTTPStatus.CREATED)
 
     def _get(self, asked: Asked) -> web.Response:
         """Answer what is neither list nor watch."""
@@ -248,7 +267,7 @@ class ApiServer:
         is_forbidden = kind is not None and self._is_forbidden(kind, wanted["verb"], wanted.get("namespace", ""))
         return _json(protocol.review(wanted, is_allowed=not is_forbidden), HTTPStatus.CREATED)
 
-    def _is_forbidden(self, kind: Kind, verb: str, namespace: str) -> bool:
+    def _is_forbidden(self, kind: Served, verb: str, namespace: str) -> bool:
         return any((kind, verb) == row[:2] and row[2] in {None, namespace} for row in self._forbidden)
 
     async def _list(self, request: web.Request, asked: Asked, kind: Kind, fault: Fault | None) -> web.StreamResponse:
@@ -339,7 +358,7 @@ class ApiServer:
             for watch in self._of(change.kind):
                 watch.see(change)
 
-    def _of(self, kind: Kind | None) -> list[Watch]:
+    def _of(self, kind: Served | None) -> list[Watch]:
         return [watch for watch in self._watches if kind in {None, watch.kind}]
 
     def _fault(self, asked: Asked) -> Fault | None:
@@ -370,6 +389,20 @@ def recorded(path: Path) -> Iterator[tuple[float, bool, Json]]:
                 content["metadata"].setdefault("labels", {}).setdefault(LABEL_TASK_RUN, "")
             if kind is not None:
                 yield event.at, event.type == "DELETED", content
+
+
+async def _met(request: web.Request, asked: Asked, fault: Fault | None) -> web.Response | None:
+    """Answer what a fault keeps from being looked at at all; None if it is looked at."""
+    match fault:
+        case Refuse():
+            return _refuse(protocol.refusal(fault.code, asked, fault.retry_after_s))
+        case Say():
+            return web.Response(status=fault.status, body=fault.body, content_type=fault.content_type)
+        case Break.STALL:
+            await faults.stall()
+        case Break.RESET:
+            return faults.reset(request)
+    return None
 
 
 def _json(body: bytes, status: int = HTTPStatus.OK) -> web.Response:

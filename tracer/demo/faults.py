@@ -15,7 +15,7 @@ from typing import NoReturn
 from aiohttp import web
 
 from tracer.demo.protocol import Asked, Verb
-from tracer.tekton.names import Kind
+from tracer.demo.store import Served
 
 ALWAYS = math.inf
 _CLOSE_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: what is not sent is thrown away, and the other side is told by a reset
@@ -27,6 +27,7 @@ class Break(Enum):
     STALL = "not a byte more, while the connection stays"
     RESET = "the connection is reset"
     CUT = "the connection ends in the middle of the next line, or of the list"
+    LOSE = "the object is replaced, and the connection is reset instead of an answer"
     END = "the stream ends cleanly, with nothing more said; a list is cut"
 
 
@@ -63,7 +64,7 @@ class Planned:
     """A fault that waits for its requests; None stands for any."""
 
     fault: Fault
-    kind: Kind | None
+    kind: Served | None
     verb: Verb | None
     namespace: str | None
     """Empty: that of the whole cluster."""

@@ -1,8 +1,10 @@
 """What does a request ask, and what does an API server say to it? Lists, pages, watch events, refusals.
 
-Keeps: what is said is what a real server of 1.35 says, to the words of its refusals, as far as a client that only reads can tell.
+Keeps: what is said is what a real server of 1.35 says, to the words of its refusals, as far as a client can tell that only reads,
+but for single objects of its own, which it replaces.
 Must not know: connections, time, faults.
-Source: k8s.io/apiserver pkg/storage, pkg/endpoints/handlers/get.go; k8s.io/apimachinery pkg/apis/meta/internalversion.
+Source: k8s.io/apiserver pkg/storage, pkg/endpoints/handlers/get.go, pkg/registry/generic/registry/store.go (Update);
+k8s.io/apimachinery pkg/apis/meta/internalversion.
 """
 
 import base64
@@ -12,14 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from tracer.demo.store import API_VERSIONS, Change, Json, Store, Stored, head, to_json
-from tracer.tekton.names import CORE_VERSION, RUN_KINDS, Kind
+from tracer.demo.store import API_VERSIONS, Change, Json, Served, Store, Stored, head, to_json
+from tracer.tekton.names import CORE_VERSION, RUN_KINDS, Kind, OwnKind
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - the version of a continue token's encoding
 _LATEST = -1  # as a continue token's version: the rest as it is now
-_PATH = re.compile(r"/(?:api/v1|apis/(?P<group>[\w.]+/\w+))(?:/namespaces/(?P<namespace>[^/]+))?(?:/(?P<plural>\w+))?")
+_PATH = re.compile(
+    r"/(?:api/v1|apis/(?P<group>[\w.]+/\w+))(?:/namespaces/(?P<namespace>[^/]+))?(?:/(?P<plural>\w+)(?:/(?P<name>[^/]+))?)?"
+)
 _TERM = re.compile(r"(?P<key>[^=!,\s]+)(?:==?(?P<value>[^=!,]*))?")
 _FIELDS = {Kind.EVENT: {"involvedObject.kind", "reason"}}
 _EMPTY: dict[Kind, Json] = {
@@ -47,6 +51,7 @@ class Verb(StrEnum):
     """A watch that begins with what there is."""
     CREATE = "create"
     """Of a review, which is answered and not kept."""
+    UPDATE = "update"
 
     @property
     def right(self) -> "Verb":
@@ -59,12 +64,14 @@ class Asked:
     """A request."""
 
     verb: Verb
-    kind: Kind | None
+    kind: Served | None
     """None for what is no object: discovery, version, readiness."""
     namespace: str
     """Empty for all of them."""
     path: str
     params: Mapping[str, str]
+    name: str = ""
+    """Of the one object of our own that it is about."""
 
     def is_true(self, name: str) -> bool:
         """Read a parameter as Go does."""
@@ -102,6 +109,7 @@ class Status:
 
 UNAUTHORIZED = Status(401, "Unauthorized", "Unauthorized")
 LIST_TOO_OLD = Status(410, "Expired", "The resourceVersion for the provided list is too old.")
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 INCONSISTENT = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
     "continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with "
@@ -128,7 +136,7 @@ def refusal(code: int, asked: Asked, retry_after_s: int = 0) -> Status:
     plural, group = (asked.kind.plural, _group(asked.kind)) if asked.kind else ("", "")
     wait = {"retryAfterSeconds": retry_after_s} if retry_after_s else {}
     words = {
-        "resource": f"{plural}.{group}".rstrip("."),
+        "resource": f"{plural}.{group}".rstrip(".") + (f' "{asked.name}"' if asked.name else ""),
         "plural": plural,
         "group": group,
         "verb": asked.verb.right,
@@ -137,21 +145,32 @@ def refusal(code: int, asked: Asked, retry_after_s: int = 0) -> Status:
     return Status(code, reason, message.format(**words), {"kind": plural} | wait)
 
 
-def _group(kind: Kind) -> str:
+def _group(kind: Served) -> str:
     return API_VERSIONS[kind].rpartition("/")[0]
 
 
-def not_found(kind: Kind, name: str) -> Status:
+def not_found(kind: Served, name: str) -> Status:
     """Refuse to give an object that is not there."""
-    return Status(404, "NotFound", f'{kind.plural} "{name}" not found', {"name": name, "kind": kind.plural})
+    resource, details = _about(kind, name)
+    return Status(404, "NotFound", f"{resource} not found", details)
 
 
-def read_request(path: str, params: Mapping[str, str], *, is_post: bool = False) -> Asked:
-    """Say what a GET of a path asks, or a POST, which only reviews are."""
-    if is_post:
+def _about(kind: Served, name: str) -> tuple[str, Json]:
+    """Name an object as refusals do, in words and in details."""
+    group = _group(kind)
+    details = {"name": name, **({"group": group} if group else {}), "kind": kind.plural}
+    return f'{f"{kind.plural}.{group}".rstrip(".")} "{name}"', details
+
+
+def read_request(path: str, params: Mapping[str, str], method: str = "GET") -> Asked:
+    """Say what a GET of a path asks, or a POST, which only reviews are, or a PUT, which objects of our own alone have."""
+    if method == "POST":
         return Asked(Verb.CREATE, None, "", path, params)
     found = _PATH.fullmatch(path)
-    if found is None:
+    own = None if found is None else _own_kind(found)
+    if found is not None and own is not None:
+        return Asked(Verb.UPDATE if method == "PUT" else Verb.GET, own, found["namespace"], path, params, found["name"])
+    if found is None or found["name"] or method == "PUT":
         return Asked(Verb.GET, None, "", path, params)
     version, namespace, plural = found["group"] or CORE_VERSION, found["namespace"] or "", found["plural"]
     if namespace and not plural:
@@ -161,6 +180,48 @@ def read_request(path: str, params: Mapping[str, str], *, is_post: bool = False)
     if kind is None or not asked.is_true("watch"):
         return asked
     return replace(asked, verb=Verb.WATCH_LIST if asked.is_true("sendInitialEvents") else Verb.WATCH)
+
+
+def _own_kind(found: re.Match[str]) -> OwnKind | None:
+    """Say of which kind the object of our own is that a path names."""
+    wanted = found["group"] or CORE_VERSION, found["plural"]
+    kinds = (kind for kind in OwnKind if (API_VERSIONS[kind], kind.plural) == wanted)
+    return next(kinds, None) if found["namespace"] and found["name"] else None
+
+
+# ---------------------------------------------------------------- our own objects
+
+
+def replacement(found: Stored | None, kind: OwnKind, asked: Asked, body: bytes) -> Json | Status:
+    """Say what a PUT puts in the place of what is there, or why it must not. A Lease that is not there is created.
+
+    Source: pkg/registry/core/configmap/strategy.go, pkg/registry/coordination/lease/strategy.go.
+    """
+    resource, details = _about(kind, asked.name)
+    try:
+        content: Json = json.loads(body)
+        for value in content.get("binaryData", {}).values() if kind is OwnKind.CONFIG_MAP else ():
+            base64.b64decode(value, validate=True)
+        metadata = {**content["metadata"], "name": asked.name, "namespace": asked.namespace}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        version = API_VERSIONS[kind].rpartition("/")[2]
+        return Status(400, "BadRequest", f'{kind} in version "{version}" cannot be handled as a {kind}: {error}')
+    uid, version = metadata.get("uid", ""), metadata.get("resourceVersion", "")
+    whole: Json = {**content, "kind": kind, "apiVersion": API_VERSIONS[kind], "metadata": metadata}
+    if uid and uid != (found.uid if found is not None else ""):
+        return _conflict(resource, details, f"Precondition failed: UID in precondition: {uid}")
+    if found is None:
+        return not_found(kind, asked.name) if kind is OwnKind.CONFIG_MAP else whole
+    if not version and kind is OwnKind.LEASE:
+        why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+        return Status(422, "Invalid", f"{resource} is invalid: {why}", details)
+    if version not in {"", found.version}:
+        return _conflict(resource, details, MODIFIED)
+    return whole
+
+
+def _conflict(resource: str, details: Json, why: str) -> Status:
+    return Status(409, "Conflict", f"Operation cannot be fulfilled on {resource}: {why}", details)
 
 
 # ---------------------------------------------------------------- what is asked for
@@ -373,10 +434,10 @@ def read_review(body: bytes) -> Json:
     return attributes
 
 
-def kind_of_review(attributes: Json) -> Kind | None:
+def kind_of_review(attributes: Json) -> Served | None:
     """Say which kind a review is about; None for one that is not served."""
     wanted = attributes.get("group", ""), attributes["resource"]
-    return next((kind for kind in Kind if (_group(kind), kind.plural) == wanted), None)
+    return next((kind for kind in API_VERSIONS if (_group(kind), kind.plural) == wanted), None)
 
 
 def review(attributes: Json, *, is_allowed: bool) -> bytes:
@@ -385,7 +446,7 @@ def review(attributes: Json, *, is_allowed: bool) -> bytes:
     return to_json(said | {"spec": {"resourceAttributes": attributes}, "status": {"allowed": is_allowed}}) + b"\n"
 
 
-def resources(group_version: str, kinds: list[Kind]) -> bytes:
+def resources(group_version: str, kinds: list[Served]) -> bytes:
     """Say which kinds a version of a group serves."""
     listed = [
         {

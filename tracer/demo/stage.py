@@ -33,6 +33,7 @@ class Nobody:
     """An account that the API server on loopback asks nothing of."""
 
     url: str
+    namespace: str = "tracer"
     transport: TransportSettings = field(default_factory=TransportSettings)
 
     def headers(self, *, is_refused: bool) -> dict[str, str]:  # noqa: ARG002 - there is nothing to read again
@@ -40,17 +41,58 @@ class Nobody:
         return {}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Replica:
+    """A controller that runs."""
+
+    app: App
+    stop: Stop
+    task: asyncio.Task[None]
+
+
 class Stage:
     """What plays together."""
 
-    def __init__(self, server: ApiServer, app: App, clock: PlayedClock) -> None:
-        """Take it; the app is running."""
-        self.server, self.app, self.clock = server, app, clock
+    def __init__(self, server: ApiServer, clock: PlayedClock, start: Callable[[], Replica]) -> None:
+        """Take it; `start` starts a controller."""
+        self.server, self.clock = server, clock
+        self.replicas: list[Replica] = []
+        """The controllers that run, the eldest first."""
+        self._start = start
+
+    @property
+    def app(self) -> App:
+        """The eldest controller."""
+        return self.replicas[0].app
 
     @property
     def reflectors(self) -> list[Reflector]:
-        """Every watch of the controller."""
-        return self.app.reflectors
+        """Every watch of every controller."""
+        return [one for replica in self.replicas for one in replica.app.reflectors]
+
+    async def start(self, *, is_awaited: bool = True) -> Replica:
+        """Start a controller, and wait until it has listed everything, unless that is not awaited."""
+        replica = self._start()
+        self.replicas.append(replica)
+        if is_awaited:
+            await self.until(lambda: all(each.is_current for each in replica.app.reflectors))
+            await self.clock.move_on(1.0)
+        return replica
+
+    async def end_replica(self, replica: Replica) -> None:
+        """End a controller as SIGTERM does; in the end it is still there to be asked."""
+        replica.stop.ask()
+        while not replica.task.done():
+            await self.clock.move_on(_MOMENT_S)
+            await asyncio.sleep(0)
+
+    async def lose_replica(self, replica: Replica, *, gracefully: bool = False) -> None:
+        """End a controller at once, as SIGKILL does, or gracefully, and have it no more."""
+        if gracefully:
+            await self.end_replica(replica)
+        replica.task.cancel()
+        await asyncio.wait([replica.task])
+        self.replicas.remove(replica)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so; the recording's time passes only for watches that wait before they ask again."""
@@ -90,11 +132,13 @@ class Stage:
             self.server.send_error(kind, 410)
         await self.until(lambda: all(one.lists > lists and one.is_current for one, lists in served))
         await self.clock.leap(AFTER_ALL_S)
-        await self.app.controller.step()
+        for replica in self.replicas:
+            await replica.app.controller.step()
 
     async def delivered(self) -> None:
-        """Wait until the backend has all that is due."""
-        await self.until(lambda: self.app.controller.outbox.is_empty)
+        """Wait until somebody leads, and the backend has all that is due."""
+        controllers = [replica.app.controller for replica in self.replicas]
+        await self.until(lambda: any(one.leads for one in controllers) and all(one.outbox.is_empty for one in controllers))
 
     def unfinished(self) -> Iterator[Unended]:
         """Give the runs that have not been told to their end."""
@@ -122,23 +166,20 @@ async def stage(
 
     It opens when everything was listed, unless that is not awaited.
     """
-    clock = PlayedClock(began_ns)
-    app, stop = App(settings, Nobody(server.url), clock, report, show), Stop()
-    failure = None
+    clock, failure = PlayedClock(began_ns), None
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(app.play(stop), name="app")
-        one = Stage(server, app, clock)
+
+        def start() -> Replica:
+            app, stop = App(settings, Nobody(server.url), clock, report, show), Stop()
+            return Replica(app, stop, tasks.create_task(app.play(stop), name="app"))
+
+        one = Stage(server, clock, start)
         try:
-            if is_awaited:
-                await one.until(lambda: all(each.is_current for each in one.reflectors))
-                await one.clock.move_on(1.0)
+            await one.start(is_awaited=is_awaited)
             yield one
         except TracerError as error:  # the group would wrap what is no fault of a task
             failure = error
-            stop.ask()
-        stop.ask()
-        while not running.done():
-            await clock.move_on(_MOMENT_S)
-            await asyncio.sleep(0)
+        for replica in one.replicas:
+            await one.end_replica(replica)
     if failure is not None:
         raise failure

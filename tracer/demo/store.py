@@ -12,19 +12,22 @@ from itertools import takewhile
 from typing import Any
 
 from tracer.tekton.decode import kind_of
-from tracer.tekton.names import CORE_VERSION, RUN_KINDS, TEKTON_GROUP, Kind
+from tracer.tekton.names import COORDINATION_VERSION, CORE_VERSION, RUN_KINDS, TEKTON_GROUP, Kind, OwnKind
 
 Json = dict[str, Any]
+Served = Kind | OwnKind
 
 FIRST_VERSION = 1000  # a real server has long forgotten its first versions
 
-API_VERSIONS = {
+API_VERSIONS: dict[Served, str] = {
     Kind.PIPELINE_RUN: f"{TEKTON_GROUP}/v1",
     Kind.TASK_RUN: f"{TEKTON_GROUP}/v1",
     Kind.CUSTOM_RUN: f"{TEKTON_GROUP}/v1beta1",
     Kind.POD: CORE_VERSION,
     Kind.EVENT: CORE_VERSION,
     Kind.NAMESPACE: CORE_VERSION,
+    OwnKind.CONFIG_MAP: CORE_VERSION,
+    OwnKind.LEASE: COORDINATION_VERSION,
 }
 """In which version each kind is served."""
 
@@ -33,7 +36,7 @@ API_VERSIONS = {
 class Stored:
     """An object at one version."""
 
-    kind: Kind
+    kind: Served
     key: str
     """Namespace and name, as etcd orders them."""
     labels: Mapping[str, str]
@@ -47,6 +50,16 @@ class Stored:
         """Write it with kind and apiVersion, as a watch tells it."""
         return head(self.kind) + self.body[1:]
 
+    @property
+    def version(self) -> str:
+        """Say at which version it came to be so."""
+        return str(json.loads(self.body)["metadata"]["resourceVersion"])
+
+    @property
+    def uid(self) -> str:
+        """Tell it from another one of the same name."""
+        return str(json.loads(self.body)["metadata"].get("uid", ""))
+
     def at(self, version: int) -> "Stored":
         """Give it the version of a later change: that of its deletion."""
         return stored(self.kind, json.loads(self.body), version)
@@ -57,7 +70,7 @@ class Change:
     """What one version changed: None before it was created, and after it was deleted."""
 
     version: int
-    kind: Kind
+    kind: Served
     key: str
     previous: Stored | None
     current: Stored | None
@@ -71,17 +84,20 @@ class Store:
         self.version = FIRST_VERSION
         self.compacted = FIRST_VERSION
         """The oldest version that can still be told."""
-        self._objects: defaultdict[Kind, dict[str, Stored]] = defaultdict(dict)
+        self._objects: defaultdict[Served, dict[str, Stored]] = defaultdict(dict)
         self._changes: list[Change] = []
         self._sorted: dict[Kind, tuple[int, list[Stored]]] = {}
 
-    def get(self, kind: Kind, key: str) -> Stored | None:
+    def get(self, kind: Served, key: str) -> Stored | None:
         """Give an object as it is now."""
         return self._objects[kind].get(key)
 
     def put(self, content: Json) -> Change:
-        """Create an object, or replace the one of its kind, namespace and name."""
-        value = stored(_kind(content), content, self.version + 1)
+        """Create an object, or replace the one of its kind, namespace and name. An object of our own gets a UID, and keeps it."""
+        kind = _kind(content)
+        if isinstance(kind, OwnKind):
+            content = {**content, "metadata": {**content["metadata"], "uid": self._uid(kind, content["metadata"])}}
+        value = stored(kind, content, self.version + 1)
         return self._change(value.kind, value.key, value)
 
     def delete(self, content: Json) -> Change:
@@ -120,7 +136,11 @@ class Store:
         self.version = version
         self._sorted.clear()
 
-    def _change(self, kind: Kind, key: str, current: Stored | None) -> Change:
+    def _uid(self, kind: OwnKind, metadata: Json) -> str:
+        found = self.get(kind, key_of(metadata))
+        return found.uid if found is not None else f"0b1ec700-0000-4000-8000-{self.version:012}"
+
+    def _change(self, kind: Served, key: str, current: Stored | None) -> Change:
         self.version += 1
         change = Change(self.version, kind, key, self._objects[kind].get(key), current)
         _set(self._objects[kind], key, current)
@@ -128,7 +148,7 @@ class Store:
         return change
 
 
-def head(kind: Kind) -> bytes:
+def head(kind: Served) -> bytes:
     """Begin an object's JSON in the order of the API server: custom resources are sorted by key, the built-in ones are not."""
     version = API_VERSIONS[kind]
     if kind in RUN_KINDS:
@@ -136,7 +156,7 @@ def head(kind: Kind) -> bytes:
     return f'{{"kind":"{kind}","apiVersion":"{version}",'.encode()
 
 
-def stored(kind: Kind, content: Json, version: int) -> Stored:
+def stored(kind: Served, content: Json, version: int) -> Stored:
     """Take an object as it came, but for its version."""
     metadata = {**content["metadata"], "resourceVersion": str(version)}
     rest = {key: value for key, value in content.items() if key not in {"kind", "apiVersion"}} | {"metadata": metadata}
@@ -156,8 +176,9 @@ def to_json(value: Json) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 
 
-def _kind(content: Json) -> Kind:
-    kind = kind_of(content["kind"], content["apiVersion"])
+def _kind(content: Json) -> Served:
+    own = (one for one in OwnKind if (one, API_VERSIONS[one]) == (content["kind"], content["apiVersion"]))
+    kind = next(own, None) or kind_of(content["kind"], content["apiVersion"])
     if kind is None:
         raise ValueError(f"{content['kind']} of {content['apiVersion']} is not served")
     return kind

@@ -103,6 +103,10 @@ LATE_CHANGES = _counter("tracer_late_changes_total", "Changes of what was alread
 SPANS_NOT_SAMPLED = _counter(
     "tracer_spans_not_sampled_total", "Spans left out because whoever started their run asked for no trace."
 )
+CHECKPOINT_LAST_WRITE = _gauge(
+    "tracer_checkpoint_last_write_timestamp_seconds", "When the checkpoint was written last; absent before it ever was."
+)
+IS_LEADER = _gauge("tracer_is_leader", "Whether this replica sends (1) or stands by (0).")
 LAST_ACKNOWLEDGED = _gauge(
     "tracer_last_acknowledged_timestamp_seconds", "When the backend acknowledged something last; absent before it ever did."
 )

@@ -84,6 +84,10 @@ class ControllerCounts(Protocol):
     def ignored_contexts(self) -> Mapping[str, int]:
         """Trace contexts that could not be used, by reason."""
 
+    @property
+    def leads(self) -> bool:
+        """Whether what is due is sent."""
+
     def oldest_due_age_s(self) -> float:
         """Say for how long the oldest of what is due has been due."""
 
@@ -107,6 +111,7 @@ def read_delivery(controller: ControllerCounts) -> Readings:
         families.LAST_ACKNOWLEDGED: {} if last_s is None else {(): last_s},
         families.OBJECTS: {(kind, state): count for (kind, state), count in controller.held_objects.items()},
         families.TRACE_CONTEXT_IGNORED: _labelled(controller.ignored_contexts),
+        families.IS_LEADER: {(): float(controller.leads)},
     }
 
 

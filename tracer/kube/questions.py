@@ -50,6 +50,11 @@ def rights_to_watch(namespaces: Iterable[str]) -> list[Right]:
     ]
 
 
+def rights_to_write(resource: str, group: str, namespace: str, name: str) -> list[Right]:
+    """List what it takes to keep an object of our own."""
+    return [Right(verb, resource, group, namespace, name) for verb in ("get", "update")]
+
+
 def review(right: Right) -> bytes:
     """Write the SelfSubjectAccessReview that asks for a right."""
     kind = {"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1"}

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 TEKTON_GROUP = "tekton.dev"
 CORE_VERSION = "v1"
+COORDINATION_VERSION = "coordination.k8s.io/v1"
 
 
 class Kind(StrEnum):
@@ -15,6 +16,18 @@ class Kind(StrEnum):
     POD = "Pod"
     EVENT = "Event"
     NAMESPACE = "Namespace"
+
+    @property
+    def plural(self) -> str:
+        """The resource, as URLs name it."""
+        return f"{self.lower()}s"
+
+
+class OwnKind(StrEnum):
+    """The kinds of our own objects: one of each is read and replaced, and none is watched."""
+
+    CONFIG_MAP = "ConfigMap"
+    LEASE = "Lease"
 
     @property
     def plural(self) -> str:

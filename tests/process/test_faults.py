@@ -494,7 +494,7 @@ def test_the_server_goes_away_and_comes_back(begin: int, away_s: int, tally: Tal
         await played.server.__aexit__(None, None, None)
         await played.play_unseen(20, frozenset(WATCHED))
         for _ in range(90):
-            await played.one.clock.move_on(away_s / 90)
+            await played.one.clock.leap(away_s / 90)
         await played.one.until(lambda: all(played.errors(kind)["unreachable"] for kind in WATCHED))
         await played.server.__aenter__()
         began_s = played.one.clock.now_s()

@@ -412,6 +412,7 @@ def test_what_was_delivered_before_the_end_is_told(tmp_path: Path) -> None:
     assert lost == told - delivered
 
 
+@pytest.mark.row("O11")
 def test_hostile_content_arrives_bounded_and_harmless(tmp_path: Path) -> None:
     """Control characters, markup, a lone surrogate and names of a megabyte arrive, cut, and cost no neighbour."""
     hostile = hostile_recording(tmp_path)

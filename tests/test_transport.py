@@ -236,6 +236,7 @@ def test_no_tls_where_tls_is_asked() -> None:
     assert (got.reason, "http:// instead of https://" in got.why) == (Reason.UNUSABLE, True)
 
 
+@pytest.mark.row("A20")
 def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
     """New headers and a new authority count from the next request on; a file that vanished is told, and heals."""
     headers, authority = tmp_path / "headers", trustme.CA()
@@ -407,7 +408,7 @@ def test_what_is_no_address_is_not_asked(url: str) -> None:
 
     async def main() -> list[Answer | NoAnswer | bytes]:
         async with Transport(TransportSettings(), ManualClock()) as transport:
-            return [await transport.get(url, {}, 5), *[one async for one in transport.stream(url, {}, 5)]]
+            return [await transport.get(url, {}, 5), *[one async for one in transport.stream(url, {}, lambda: 5)]]
 
     unusable = NoAnswer(Reason.UNUSABLE, "is no address that can be asked")
     assert asyncio.run(main()) == [unusable, unusable]

@@ -226,7 +226,8 @@ class _Cluster:
         """Watch until a list has ended. None if that works; else what came instead."""
         request = course.request(self.clock.unix_ns(), int(WATCH_S))
         lines = Lines()
-        async with aclosing(self.transport.stream(self._url(request.path, request.query), self.headers, 2 * WATCH_S)) as answers:
+        url = self._url(request.path, request.query)
+        async with aclosing(self.transport.stream(url, self.headers, lambda: 2 * WATCH_S)) as answers:
             async for one in answers:
                 if isinstance(one, Answer):
                     course.refused(one.status)
@@ -250,7 +251,7 @@ class _Cluster:
         if isinstance(listed, NoAnswer) or listed.status != HTTPStatus.OK:
             return listed
         query = {**feed.selectors, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": f"{WATCH_S:.0f}"}
-        async with aclosing(self.transport.stream(self._url(feed.path, query), self.headers, 2 * WATCH_S)) as answers:
+        async with aclosing(self.transport.stream(self._url(feed.path, query), self.headers, lambda: 2 * WATCH_S)) as answers:
             first = await anext(answers)
         return None if isinstance(first, bytes) else first
 

@@ -13,7 +13,7 @@ import os
 import re
 import ssl
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -174,30 +174,30 @@ class Transport:
             return _no_answer(error, self._settings, f"did not answer within {timeout_s:g} s")
 
     async def stream(
-        self, url: str, headers: Mapping[str, str], idle_s: float
+        self, url: str, headers: Mapping[str, str], idle_s: Callable[[], float]
     ) -> AsyncGenerator[Answer | NoAnswer | bytes, None]:
         """Ask for something that may never end; give its bytes as they come. Raises nothing that the network does.
 
         The first bytes are none: they say that the other side has agreed. An error is one Answer, and no bytes. What breaks off,
-        or is silent for idle_s, ends with a NoAnswer.
+        or is silent for longer than it may be now, ends with a NoAnswer.
         """
         try:
             async with self._connections() as pool:
-                async with asyncio.timeout(idle_s):
+                async with asyncio.timeout(idle_s()):
                     response = await pool.session.get(url, headers={**pool.headers, **headers}, **self._way(pool, url))
                 try:
                     if response.status != HTTPStatus.OK:
-                        async with asyncio.timeout(idle_s):
+                        async with asyncio.timeout(idle_s()):
                             content, is_whole = await _read(response)
                         yield Answer(response.status, response.headers, content, is_whole)
                         return
                     yield b""
-                    while chunk := await _next_chunk(response, idle_s):
+                    while chunk := await _next_chunk(response, idle_s()):
                         yield chunk
                 finally:
                     response.close()
         except _FAILURES as error:
-            yield _no_answer(error, self._settings, f"was silent for {idle_s:g} s")
+            yield _no_answer(error, self._settings, f"was silent for {idle_s():g} s")
 
     def _way(self, pool: _Pool, url: str) -> dict[str, Any]:
         """Say how to get there: through which proxy, with which TLS, and that redirects are not followed."""

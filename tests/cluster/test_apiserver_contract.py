@@ -120,6 +120,7 @@ def test_the_contract_of_an_api_server(quiet: Cluster, claim: Claim) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.row("A25")
 def test_the_contract_without_watch_lists(quiet: Cluster) -> None:
     """With its feature gate off, WatchList is refused in the same words."""
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.cluster import account, otlp
 from tests.cluster.lab.cluster import Cluster
 from tests.cluster.lab.images import BUSYBOX
@@ -57,6 +59,7 @@ def await_told(backend: Tee, uids: set[str]) -> None:
     assert wait_until(lambda: uids <= told(backend.requests), TOLD_WITHIN_S), uids - told(backend.requests)
 
 
+@pytest.mark.row("A18")
 def test_two_namespaces_of_three(cluster: Cluster, tmp_path: Path) -> None:
     """With a Role in each of two namespaces the runs of both are told, none of a third; nothing is forbidden, no UID is told."""
     place, watched = cluster.place, ("watched-1", "watched-2")
@@ -79,6 +82,7 @@ def test_two_namespaces_of_three(cluster: Cluster, tmp_path: Path) -> None:
     assert controller.exit_code == 0
 
 
+@pytest.mark.row("A17")
 def test_without_one_right_nothing_is_told_until_it_is_granted(cluster: Cluster, tmp_path: Path) -> None:
     """Without pods no run is told, half of it neither, and one sentence says what to grant; once it is granted all is told."""
     place = cluster.place
@@ -98,6 +102,7 @@ def test_without_one_right_nothing_is_told_until_it_is_granted(cluster: Cluster,
     assert controller.exit_code == 0
 
 
+@pytest.mark.row("A19")
 def test_a_wrong_token(cluster: Cluster, tmp_path: Path) -> None:
     """A token that the API server does not know is said in one sentence, without the token."""
     bearer = "of-nobody-at-all"
@@ -106,6 +111,7 @@ def test_a_wrong_token(cluster: Cluster, tmp_path: Path) -> None:
     assert bearer not in said
 
 
+@pytest.mark.row("A20")
 def test_a_wrong_authority(cluster: Cluster, tmp_path: Path) -> None:
     """An API server whose certificate another authority signed is not trusted; one sentence says so, and where to mend it."""
     new = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=another")

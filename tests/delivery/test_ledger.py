@@ -3,7 +3,7 @@
 import json
 import random
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ def delayed(observations: list[Timed], rng: random.Random, most_s: float) -> lis
     return [(arrived_ns, observation) for arrived_ns, _, observation in sorted(moved, key=lambda one: one[:2])]
 
 
+@pytest.mark.row("A22")
 @given(recordings, seeds, st.sampled_from([0.5, 3.0, 20.0]))
 def test_a_due_span_never_changes_however_the_watches_lag(name: str, seed: int, most_s: float) -> None:
     """Delaying each kind's events at random changes no byte of any span, and tells none twice."""
@@ -120,6 +121,7 @@ def test_readings_that_no_later_one_contradicts_do_not_matter(name: str, seed: i
     assert differences(TOLD[name], told.spans) == []
 
 
+@pytest.mark.row("A22")
 @given(recordings, seeds)
 def test_kinds_may_interleave_anew(name: str, seed: int) -> None:
     """Only the order within an object matters: any interleaving of the objects, told at one moment, gives the same spans."""
@@ -223,6 +225,7 @@ def mutate(value: Json, rng: random.Random) -> None:
         node[key] = rng.choice(odd)
 
 
+@pytest.mark.row("O2", "O20")
 @given(mutated())
 def test_no_input_stops_the_rest(broken: tuple[str, list[Json]]) -> None:
     """However malformed an object is, nothing raises, and what is told has sound times and ends acknowledged."""
@@ -236,6 +239,46 @@ def test_no_input_stops_the_rest(broken: tuple[str, list[Json]]) -> None:
     assert told.ledger.unacknowledged == 0
     for span in told.spans.values():
         assert 0 < span.start_ns < span.end_ns < 1 << 63
+
+
+def read_lines(name: str, change: Callable[[Json], Json]) -> list[Timed]:
+    """Read a recording whose objects were changed."""
+    lines = [json.loads(line) for line in (path_of(name) / "watch.jsonl").read_text().splitlines()]
+    return [
+        (int(line["at"] * SECOND_NS), (Gone if line["type"] == "DELETED" else Seen)(read(change(line["object"]))))
+        for line in lines
+    ]
+
+
+def of_next_year(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Add a field to every object in JSON, and a condition to every list of conditions."""
+    match value:
+        case dict():
+            made = {key: of_next_year(one) for key, one in value.items()} | {"ofNextYear": "x"}
+            if isinstance(made.get("conditions"), list):
+                made["conditions"].append({"type": "NextYear", "status": "Unknown", "reason": "Unheard"})
+            return made
+        case list():
+            return [of_next_year(one) for one in value]
+        case _:
+            return value
+
+
+@pytest.mark.row("O3")
+@pytest.mark.parametrize("name", TOLD)
+def test_what_nobody_knows_changes_nothing(name: str) -> None:
+    """Fields, labels and conditions of next year's Tekton, anywhere, leave every span as it is."""
+    assert differences(TOLD[name], drive(read_lines(name, of_next_year)).spans) == []
+
+
+@pytest.mark.row("A16")
+@pytest.mark.parametrize("name", TOLD)
+def test_the_older_version_says_the_same(name: str) -> None:
+    """The same objects as `tekton.dev/v1beta1`, with owners and children in it, come to the same bytes."""
+    older = drive(
+        read_lines(name, lambda value: json.loads(json.dumps(value).replace('"tekton.dev/v1"', '"tekton.dev/v1beta1"')))
+    )
+    assert differences(TOLD[name], older.spans) == []
 
 
 # ---------------------------------------------------------------- when something is due
@@ -334,6 +377,7 @@ def test_a_final_task_waits_for_its_pods_last_word() -> None:
     assert run.attribute("tekton.completion_time") == at(30)
 
 
+@pytest.mark.row("O18")
 def test_a_pod_that_never_speaks_again_is_not_waited_for_for_ever() -> None:
     """After the grace period and a margin the task is told with what is known; what comes later is late, and counted."""
     ledger = Ledger()
@@ -371,6 +415,7 @@ def test_a_run_waits_for_the_children_it_names() -> None:
     assert {slot.kind for slot in told.spans} == {"queue", "run"}
 
 
+@pytest.mark.row("O19")
 def test_a_run_is_told_without_a_child_that_never_ends() -> None:
     """15 minutes after its completion a run is told, and with it the child that nobody serves: cut off at the run's end."""
     custom = {
@@ -394,6 +439,7 @@ def test_a_run_is_told_without_a_child_that_never_ends() -> None:
     assert [slot.kind for slot in told.spans] == ["task", "queue", "run"]
 
 
+@pytest.mark.row("O17")
 def test_a_run_whose_owner_is_not_there_is_told_by_itself() -> None:
     """A TaskRun whose PipelineRun no list has is told as if it were alone, and counted."""
     final = {**OPEN, "completionTime": at(30), "conditions": succeeded("True", "Succeeded")}
@@ -409,6 +455,7 @@ def test_a_run_whose_owner_is_not_there_is_told_by_itself() -> None:
     assert ledger.losses[Loss.OWNER_UNKNOWN] == 1
 
 
+@pytest.mark.row("O17")
 def test_a_custom_run_without_a_pipeline_is_not_told() -> None:
     """A CustomRun that no PipelineRun owns, and a TaskRun that it owns, are left out and counted."""
     custom = {
@@ -423,6 +470,7 @@ def test_a_custom_run_without_a_pipeline_is_not_told() -> None:
     assert told.ledger.losses[Loss.NOT_A_PIPELINE] == 2
 
 
+@pytest.mark.row("O17")
 def test_owners_in_a_circle_are_survived() -> None:
     """Of objects that own each other one is taken for the top, and both are told."""
     one = pipeline_run(owner=owner("PipelineRun", "other"))
@@ -471,6 +519,7 @@ def remembered(ledger: Ledger) -> int:
     return sum(len(vars(ledger._readings)[name]) for name in REMEMBERED)  # noqa: SLF001
 
 
+@pytest.mark.row("O18")
 def test_what_was_told_whole_is_forgotten_and_not_told_again() -> None:
     """A minute after the last acknowledgement a run leaves memory; later readings of it are known to be old."""
     final = {**OPEN, "completionTime": at(30), "conditions": succeeded("True", "Succeeded")}
@@ -533,6 +582,23 @@ def test_nothing_grows(names: list[str], delete: bool) -> None:  # noqa: FBT001 
         assert not remembered(ledger)
 
 
+@pytest.mark.row("O19")
+def test_a_run_that_never_ends_grows_no_more() -> None:
+    """A run that is read anew each minute for a day, with another message each time, is held once, and not told."""
+    ledger = Ledger()
+    told = Told({}, [], ledger)
+    sizes = []
+    for minute in range(1440):
+        now_ns = at_ns(20 + 60 * minute)
+        going_on = {**OPEN, "conditions": succeeded("Unknown", "Running", f"for {minute} min")}
+        for value in (task_run(going_on), pod({"compile": running(), "test": running()}, resourceVersion=str(minute))):
+            ledger.observe(Seen(read(value)), now_ns)
+        drain(told, now_ns)
+        sizes.append(held(ledger))
+    assert told.spans == {}
+    assert sizes[-1] == sizes[1]
+
+
 # A run that goes on at the end of its recording.
 UNFINISHED = {"nested-cancel"}
 
@@ -555,6 +621,7 @@ def test_a_missing_child_does_not_hold_its_run_for_ever() -> None:
     assert (held(ledger), ledger.losses[Loss.CHILD_MISSING]) == ({}, 1)
 
 
+@pytest.mark.row("O18")
 def test_frozen_means_frozen() -> None:
     """Between due and acknowledged no later fact changes a span: no deletion, no foreign Pod, no reading, no Namespace."""
     custom = {
@@ -608,6 +675,7 @@ def test_owners_above_owners_without_end() -> None:
         assert told.ledger.losses[Loss.OWNER_UNKNOWN] >= 1500 // 52
 
 
+@pytest.mark.row("O17")
 def test_an_owner_of_the_wrong_kind_is_none() -> None:
     """An ownerReference that says PipelineRun and names a TaskRun leaves both to be told by themselves."""
     final = {**OPEN, "completionTime": at(30), "conditions": succeeded("True", "Succeeded")}
@@ -616,6 +684,7 @@ def test_an_owner_of_the_wrong_kind_is_none() -> None:
     assert {slot.owner_uid for slot in told.spans if slot.kind == "run"} == {TASK_UID, "child"}
 
 
+@pytest.mark.row("O16")
 def test_the_settings_choose_the_parent() -> None:
     """`link` keeps the caller's trace with a link instead of a parent; `none` ignores the caller; the flag can be ignored."""
     given = '{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "tracestate": "a=b"}'

@@ -30,6 +30,7 @@ def write(folder: Path, user: Json, cluster: Json | None = None, context: str = 
     return str(path)
 
 
+@pytest.mark.row("A19")
 def test_in_a_pod_the_mounted_token_is_read_each_time(tmp_path: Path) -> None:
     """A token that the kubelet wrote anew is used from the next request on; one that is gone is told by its path."""
     api = InCluster("https://10.96.0.1:443", tmp_path)

@@ -84,8 +84,9 @@ class Watched:
 
     @property
     def lists(self) -> int:
-        """How often the server was asked for a list, of either sort."""
-        return self.server.count(KIND, Verb.LIST) + self.server.count(KIND, Verb.WATCH_LIST)
+        """How often the server was asked for a list, of either sort, but for what only asks for its version."""
+        lists = [one for one in self.server.asked if one.kind is KIND and one.verb in {Verb.LIST, Verb.WATCH_LIST}]
+        return sum(one.params.get("limit") != "1" for one in lists)
 
 
 def run(uid: str, version: str) -> Json:
@@ -116,6 +117,7 @@ def watch(story: Callable[[Watched], Awaitable[None]], *, has_watch_list: bool =
     return asyncio.run(main())
 
 
+@pytest.mark.row("A25")
 @pytest.mark.parametrize("has_watch_list", [True, False])
 def test_what_happens_is_told(has_watch_list: bool) -> None:  # noqa: FBT001 - a table
     """A list, then every change, from one list and one stream, whether lists can be streamed or not."""
@@ -133,6 +135,7 @@ def test_what_happens_is_told(has_watch_list: bool) -> None:  # noqa: FBT001 - a
     assert one.reflector.trouble == ""
 
 
+@pytest.mark.row("A4", "A5")
 @pytest.mark.parametrize("fault", [Break.CUT, Break.RESET, Break.END])
 def test_a_stream_that_breaks_goes_on_where_it_was(fault: Break) -> None:
     """Half a line, a reset, an end: the next stream goes on behind what was told, nothing comes twice, no list is needed."""
@@ -151,6 +154,7 @@ def test_a_stream_that_breaks_goes_on_where_it_was(fault: Break) -> None:
     ] == list("1234")
 
 
+@pytest.mark.row("A9")
 def test_silence_means_a_new_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that died without a word is replaced; what happened meanwhile is told."""
     monkeypatch.setattr(reflector, "IDLE_S", 0.2)
@@ -164,11 +168,13 @@ def test_silence_means_a_new_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one.lists == 1
 
 
+@pytest.mark.row("A9")
 def test_a_dead_line_is_noticed_before_a_pod_is_given_up() -> None:
     """However short a Pod's grace period, it is waited for longer than a watch of Pods may be silent."""
     assert reflector.POD_IDLE_S + reflector.CATCH_UP_S < SETTLE_MARGIN_S
 
 
+@pytest.mark.row("A11")
 def test_a_kind_in_which_nothing_happens_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that is opened anew may say nothing again, as those of Events do on a quiet cluster: nothing is reported of it."""
     monkeypatch.setattr(reflector, "IDLE_S", 0.05)
@@ -186,6 +192,47 @@ def test_a_kind_in_which_nothing_happens_is_no_trouble(monkeypatch: pytest.Monke
     assert one.clock.slept == []
 
 
+@pytest.mark.row("A2")
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_status_instead_of_a_stream_is_understood(end: bytes) -> None:
+    """410 as a plain body of a 200, where events should be: never taken for data, and a list comes next."""
+
+    async def story(one: Watched) -> None:
+        status = json.dumps({"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410}).encode()
+        one.server.fail(Say(200, status + end, "application/json"), KIND, Verb.WATCH)
+        one.server.strike(Break.END, KIND)
+        one.server.withhold(KIND)
+        one.server.put(run("a", "2"))
+        await one.sees(a="2")
+
+    one = watch(story)
+    assert one.lists == 2
+
+
+@pytest.mark.row("A12")
+@pytest.mark.parametrize("is_silent", [True, False], ids=["a silent stream", "a broken one"])
+def test_a_version_that_went_back_means_a_list(is_silent: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - a table
+    """After etcd was restored a watch would be silent until the old version is reached: what is served now is listed instead."""
+    monkeypatch.setattr(reflector, "IDLE_S", 0.1)
+    monkeypatch.setattr(reflector, "DOUBT_EVERY_S", 0.0)
+
+    async def story(one: Watched) -> None:
+        version = one.server.store.version
+        one.server.put(run("b", "1"))
+        one.server.put(run("a", "2"))
+        await one.sees(a="2", b="1")
+        (one.server.store if is_silent else one.server).restore(version)
+        await one.sees(a="1")
+
+    one = watch(story)
+    assert one.reflector.errors["restored"] == 1
+    assert one.lists == 2
+    assert [told for told in one.told if isinstance(told, Vanished)] == [Vanished(KIND, "b")]
+    said = [event.message for event in one.reported]
+    assert any(each.endswith(" is at an older version than it was, as after a restore from a backup.") for each in said)
+
+
+@pytest.mark.row("A1")
 @pytest.mark.parametrize("at_start", [True, False])
 def test_an_expired_version_means_a_list(at_start: bool) -> None:  # noqa: FBT001 - a table
     """What was lost with it is made up by the list: what changed is told, and what vanished is told as that."""
@@ -209,6 +256,7 @@ def test_an_expired_version_means_a_list(at_start: bool) -> None:  # noqa: FBT00
     assert Expired() in one.told
 
 
+@pytest.mark.row("A6", "A7", "A17")
 @pytest.mark.parametrize(("code", "reason"), [(403, "forbidden"), (500, "http_500"), (429, "throttled")])
 def test_a_refusal_passes(code: int, reason: str) -> None:
     """While the server refuses, it is asked again after a wait; when it no longer does, nothing is missing."""
@@ -224,6 +272,7 @@ def test_a_refusal_passes(code: int, reason: str) -> None:
     assert len(one.clock.slept) >= 4
 
 
+@pytest.mark.row("A6")
 def test_a_wait_that_is_asked_for_is_kept() -> None:
     """Retry-After is obeyed."""
 
@@ -236,6 +285,7 @@ def test_a_wait_that_is_asked_for_is_kept() -> None:
     assert max(watch(story).clock.slept) >= 17
 
 
+@pytest.mark.row("A19")
 def test_a_token_that_expired_is_replaced() -> None:
     """After one refusal the newest token is used."""
 
@@ -249,6 +299,7 @@ def test_a_token_that_expired_is_replaced() -> None:
     assert one.reflector.errors["unauthorized"] >= 1
 
 
+@pytest.mark.row("O4")
 def test_one_bad_object_costs_itself_alone() -> None:
     """An object of a wrong shape is told as malformed; its neighbours flow, and the stream goes on."""
 
@@ -262,6 +313,7 @@ def test_one_bad_object_costs_itself_alone() -> None:
     assert one.lists == 1
 
 
+@pytest.mark.row("O1", "O4")
 def test_what_is_skipped_is_counted_and_said() -> None:
     """What cannot be read, or is larger than any object: by its kind, where and why, without a value of it."""
 
@@ -342,6 +394,7 @@ class Raw:
 END_OF_LIST = {"metadata": {"resourceVersion": "5", "annotations": {"k8s.io/initial-events-end": "true"}}}
 
 
+@pytest.mark.row("A3")
 @pytest.mark.parametrize(
     ("line", "reason"),
     [({"type": "ADDED", "object": run("a", "1")}, "lost"), ({"type": "BOOKMARK", "object": END_OF_LIST}, "")],
@@ -370,6 +423,7 @@ def test_what_ends_at_once_is_not_asked_for_again_at_once(line: Json, reason: st
     asyncio.run(main())
 
 
+@pytest.mark.row("A11")
 def test_a_quiet_watch_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a quiet kind nothing comes, not even a bookmark: each stream is followed by another at once, and no trouble is told.
 

@@ -76,6 +76,7 @@ def synced(*uids: str, version: int = 10) -> Course:
     return course
 
 
+@pytest.mark.row("A4")
 @given(st.lists(st.binary(max_size=30).map(lambda one: one.replace(b"\n", b"")), max_size=8), st.randoms())
 def test_lines_in_any_pieces(lines: list[bytes], random: "st.DrawFn") -> None:
     """However a stream is cut into chunks, the same lines come out; half a line waits."""
@@ -89,6 +90,7 @@ def test_lines_in_any_pieces(lines: list[bytes], random: "st.DrawFn") -> None:
     assert got == lines
 
 
+@pytest.mark.row("O1")
 def test_a_line_that_is_too_long_is_not_kept() -> None:
     """A line beyond the limit costs no memory and no neighbour."""
     splitter = Lines(most_bytes=10)
@@ -110,6 +112,7 @@ def test_the_first_list_is_streamed_where_that_is_served() -> None:
     assert course.request(99, 300).query["resourceVersion"] == "12"
 
 
+@pytest.mark.row("A25")
 @pytest.mark.parametrize("status", [400, 422])
 def test_pages_where_lists_are_not_streamed(status: int) -> None:
     """A server that refuses to stream a list is asked for pages; a whole list is told only by the last of them."""
@@ -124,6 +127,7 @@ def test_pages_where_lists_are_not_streamed(status: int) -> None:
     assert course.request(4, 300).query["resourceVersion"] == "9"
 
 
+@pytest.mark.row("A1")
 def test_what_vanished_while_nobody_watched_is_told_by_the_next_list() -> None:
     """After a gap a list says what exists; what is not in it and was known is told by its UID, before the list is whole."""
     course = synced("a", "b", "c")
@@ -133,6 +137,7 @@ def test_what_vanished_while_nobody_watched_is_told_by_the_next_list() -> None:
     assert names(course.line(bookmark(30, ends_list=True))) == ["?a", "?c", "Synced"]
 
 
+@pytest.mark.row("A23")
 def test_half_a_list_tells_of_nothing_that_vanished() -> None:
     """A list that breaks off is begun again; what it did not reach is not taken for gone."""
     course = synced("a", "b")
@@ -145,6 +150,7 @@ def test_half_a_list_tells_of_nothing_that_vanished() -> None:
     assert names(iter([*told, *course.line(bookmark(30, ends_list=True))])) == ["+b", "+a", "Synced"]
 
 
+@pytest.mark.row("A23")
 def test_a_page_that_expired_begins_the_list_again() -> None:
     """A continue token that is too old costs the whole list, not a part of it."""
     course = Course(RUNS, SCHEMA)

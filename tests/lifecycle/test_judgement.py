@@ -8,6 +8,7 @@ from tracer.tekton.meta import Condition
 BY_TIMEOUT = "TaskRun cancelled as the PipelineRun it belongs to has timed out."
 
 
+@pytest.mark.row("O3", "O21")
 @pytest.mark.parametrize(
     ("status", "reason", "message", "result", "error_type"),
     [

@@ -39,6 +39,7 @@ def said(span: SpanRecord, *keys: str) -> tuple[object, ...]:
     return tuple(known.get(key) for key in keys)
 
 
+@pytest.mark.row("O5", "O7")
 def test_ran_with_its_own_start() -> None:
     """A step with a termination message began when that says, and ended in the middle of what is left of its last second."""
     (one,) = steps({"a": ended(0, 5, message(4.25))}, ("True", "Succeeded", "")).values()
@@ -92,6 +93,7 @@ def test_cut_off() -> None:
     assert (said(told["b"], "result"), told["b"].is_error) == (("cancellation",), False)
 
 
+@pytest.mark.row("O7")
 def test_skipped() -> None:
     """`Skipped` is two things: after a failure (exit 1), or by the step's own `when` (exit 0); both are points."""
     told = steps(
@@ -133,6 +135,7 @@ def test_killed_by_the_attempts_end() -> None:
     assert said(told["b"], "result") == ("failure",)
 
 
+@pytest.mark.row("O21")
 @pytest.mark.parametrize(
     ("transition", "result", "error"),
     [(9, "error", "EvictionByEvictionAPI"), (10, "error", "EvictionByEvictionAPI"), (11, "failure", "exit_code")],
@@ -158,6 +161,7 @@ def test_disrupted(transition: float, result: str, error: str) -> None:
     assert ("disruption" in [one.name for one in told["step:step-a"].events]) == (result == "error")
 
 
+@pytest.mark.row("O21")
 @pytest.mark.parametrize("reason", ["ContainerStatusUnknown", "ContainerCannotRun", "StartError"])
 def test_lost_container(reason: str) -> None:
     """A container that the runtime lost or never started is an error of the cluster."""
@@ -166,6 +170,7 @@ def test_lost_container(reason: str) -> None:
     assert said(told["b"], "time.end_source") == ("attempt_end",)
 
 
+@pytest.mark.row("O7", "O21")
 def test_without_its_pod() -> None:
     """Of a Pod that was never seen the TaskRun tells whole seconds, drawn in the middle; what Tekton invented is not believed."""
     entries = [
@@ -189,6 +194,7 @@ def test_fillers_close_the_gate() -> None:
     assert {said(span, "step.class") for span in told.values()} == {("never_ran",)}
 
 
+@pytest.mark.row("O14")
 def test_stale_entries_of_the_attempt_before() -> None:
     """Tekton does not clear the list of steps for a retry: an entry that equals the one before counts as no end."""
     old = ended(3, 9, began=4)

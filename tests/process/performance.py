@@ -59,6 +59,8 @@ class Performance:
         self.one, self.server, self.receiver = one, one.server, receiver
         self.reports, self.told = reports, told
         self.name, self.left = name, list(happenings(name))
+        self.ahead_s = 0.0
+        """How far the controller's clock is ahead of those that wrote the objects."""
         self.lists_at_first = {id(each): each.lists for each in one.reflectors}
         self._unseen: list[tuple[Reflector, int]] = []
 
@@ -93,7 +95,7 @@ class Performance:
 
     async def wait_until(self, at_s: float) -> None:
         """Let time pass until a moment of the recording, in Unix seconds."""
-        await self.one.clock.move_on(max(0.0, at_s - self.one.clock.unix_ns() / SECOND_NS))
+        await self.one.clock.move_on(max(0.0, at_s + self.ahead_s - self.one.clock.unix_ns() / SECOND_NS))
 
     async def end(self) -> None:
         """Play what is left, let every deadline pass, and wait until the backend has everything."""
@@ -120,6 +122,14 @@ class Performance:
             found[each.feed.kind] += each.lists - self.lists_at_first[id(each)]
         return found
 
+    @property
+    def lists(self) -> Counter[Kind]:
+        """Count the lists that were begun, the first ones too."""
+        found = Counter[Kind]()
+        for each in self.one.reflectors:
+            found[each.feed.kind] += each.lists
+        return found
+
     def errors(self, kind: Kind) -> Counter[str]:
         """Count what went wrong with the watches of a kind, by reason."""
         return sum((each.errors for each in self.reflectors(kind)), Counter())
@@ -128,9 +138,14 @@ class Performance:
         """Give what was said of one sort."""
         return [event.message for event in self.reports if event.what is what]
 
+    @property
+    def expected(self) -> dict[bytes, bytes]:
+        """Give what the backend must have in the end, by span id."""
+        return oracle(self.name)
+
     def differences(self) -> list[str]:
         """Say how the backend's spans differ from the oracle's: missing, foreign, changed, conflicting or sent twice."""
-        return differences(self.receiver, oracle(self.name))
+        return differences(self.receiver, self.expected)
 
 
 def differences(receiver: Receiver, expected: dict[bytes, bytes]) -> list[str]:
@@ -150,6 +165,8 @@ async def performance(
     server: ApiServer | None = None,
     settings: Settings | None = None,
     at_first: Callable[["Performance"], Awaitable[None]] | None = None,
+    *,
+    ahead_s: float = 0.0,
 ) -> AsyncIterator[Performance]:
     """Open the stage a second before a recording begins; all of it must be done within the deadline.
 
@@ -160,9 +177,10 @@ async def performance(
         api = server if server is not None else await held.enter_async_context(ApiServer())
         backend = await held.enter_async_context(Receiver())
         settings = (settings or load({}, {})).sending_to(backend.url)
-        began_ns = int((happenings(name)[0][0] - 1.0) * SECOND_NS)
+        began_ns = int((happenings(name)[0][0] - 1.0 + ahead_s) * SECOND_NS)
         async with stage(began_ns, api, settings, reports.append, told.extend, is_awaited=at_first is None) as one:
             played = Performance(name, one, backend, reports, told)
+            played.ahead_s = ahead_s
             if at_first is not None:
                 await at_first(played)
             yield played

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.process.performance import Performance, happenings, performance
+from tests.tally import Tally
 from tracer.demo.apiserver import ApiServer
 from tracer.demo.faults import Break, Refuse, Say, Slow
 from tracer.demo.protocol import Verb
@@ -171,12 +172,31 @@ def interrupt(
 
 
 @pytest.mark.parametrize("kinds", STRICKEN)
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_fault_costs_no_span(fault: Fault, kinds: tuple[Kind, ...]) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("reset", marks=pytest.mark.row("A5")),
+        pytest.param("end", marks=pytest.mark.row("A3")),
+        pytest.param("half a line", marks=pytest.mark.row("A4")),
+        pytest.param("500", marks=pytest.mark.row("A7", "A16")),
+        pytest.param("503", marks=pytest.mark.row("A7")),
+        pytest.param("a proxy's page", marks=pytest.mark.row("A7")),
+        pytest.param("429", marks=pytest.mark.row("A6")),
+        pytest.param("403", marks=pytest.mark.row("A17")),
+        pytest.param("ERROR 500", marks=pytest.mark.row("A7")),
+        pytest.param("ERROR 410", marks=pytest.mark.row("A2")),
+        pytest.param("410", marks=pytest.mark.row("A1")),
+        pytest.param("compaction", marks=pytest.mark.row("A1")),
+        pytest.param("a bad line", marks=pytest.mark.row("A4")),
+        pytest.param("a kind no more", marks=pytest.mark.row("A15")),
+    ],
+)
+def test_a_fault_costs_no_span(name: str, kinds: tuple[Kind, ...], tally: Tally) -> None:
     """It strikes one kind or all, things go on, it heals: the oracle's bytes, each span once; lists only where they must be."""
+    fault = FAULTS[name]
     begin = 80 if kinds == WATCHED else 20 * WATCHED.index(kinds[0])
     played = interrupt("retries", begin, 20, fault, kinds)
-    assert played.differences() == []
+    tally(played.receiver, played.expected)
     for kind in kinds if fault.reason else ():
         assert played.errors(kind)[fault.reason] > 0
     said = played.sentences(What.WATCH_FAILED)
@@ -187,8 +207,72 @@ def test_a_fault_costs_no_span(fault: Fault, kinds: tuple[Kind, ...]) -> None:
 # ---------------------------------------------------------------- faults that need a scene of their own
 
 
-def test_silence_means_new_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines that died without a word are replaced, and go on where they were."""
+@pytest.mark.row("A3")
+def test_streams_that_end_again_and_again(tally: Tally) -> None:
+    """The server ends every stream each 30 s, whether it said something or not: the next one follows at once, without a list."""
+
+    async def story(played: Performance) -> None:
+        await played.play(10)
+        before = played.relists
+        for _ in range(20):
+            await played.one.clock.move_on(30)
+            played.server.strike(Break.END)
+            ended_s = played.one.clock.now_s()
+            await played.play_unseen(3, frozenset(WATCHED))
+            await played.catch_up()
+            assert played.one.clock.now_s() == ended_s
+        assert played.relists == before
+
+    played = play("retries", story)
+    tally(played.receiver, played.expected)
+    assert played.sentences(What.WATCH_FAILED) == []
+
+
+@pytest.mark.row("A4")
+@pytest.mark.parametrize(("slice_bytes", "kind"), [(1, Kind.PIPELINE_RUN), (100, Kind.TASK_RUN), (1000, None)])
+def test_streams_in_slices(slice_bytes: int, kind: Kind | None, tally: Tally) -> None:
+    """Lines that come byte by byte or in pieces say the same."""
+
+    async def story(played: Performance) -> None:
+        await played.play()
+        assert all(not played.errors(kind) for kind in WATCHED)
+
+    server = ApiServer()
+    server.fail(Slow(0, slice_bytes), kind, times=ALWAYS)
+    played = play("exit-two", story, server)
+    tally(played.receiver, played.expected)
+
+
+@pytest.mark.row("A8")
+@pytest.mark.parametrize("has_watch_list", [True, False])
+def test_a_list_that_comes_slowly(has_watch_list: bool, monkeypatch: pytest.MonkeyPatch, tally: Tally) -> None:  # noqa: FBT001
+    """A first list of Pods takes longer than a watch of theirs may be silent, and comes in small slices: it is waited for."""
+    monkeypatch.setattr(reflector, "POD_IDLE_S", 0.01)
+    assert reflector.IDLE_S > 60
+
+    async def settled(played: Performance) -> None:
+        await played.one.until(lambda: all(each.course.is_synced for each in played.one.reflectors))
+        monkeypatch.setattr(reflector, "POD_IDLE_S", 25.0)
+        (pods,) = played.reflectors(Kind.POD)
+        read_bytes = pods.read_bytes
+        while pods.read_bytes == read_bytes:  # once it has heard something it may be silent for longer again
+            played.server.bookmark(Kind.POD)
+            await asyncio.sleep(0.01)
+        assert played.lists[Kind.POD] == (1 if has_watch_list else 2)
+        await played.catch_up()
+
+    server, name = ApiServer(has_watch_list=has_watch_list), "keep-pod-on-cancel"
+    for _, _, content in happenings(name):
+        server.put(content)
+    server.fail(Slow(0.1, 4096), Kind.POD, Verb.WATCH_LIST if has_watch_list else Verb.LIST)
+    played = play(name, nothing_more, server, settled)
+    tally(played.receiver, played.expected)
+
+
+@pytest.mark.row("A9")
+def test_silence_means_new_streams(monkeypatch: pytest.MonkeyPatch, tally: Tally) -> None:
+    """Lines that died without a word are replaced within 75 s, and go on where they were."""
+    assert reflector.IDLE_S <= 75
     monkeypatch.setattr(reflector, "IDLE_S", 0.3)
 
     async def story(played: Performance) -> None:
@@ -201,12 +285,13 @@ def test_silence_means_new_streams(monkeypatch: pytest.MonkeyPatch) -> None:
         assert played.relists == before
 
     played = play("retries", story)
-    assert played.differences() == []
+    tally(played.receiver, played.expected)
     assert all(played.errors(kind)["idle"] for kind in WATCHED)
     assert played.sentences(What.WATCH_FAILED) == []
 
 
-def test_a_wait_that_is_asked_for_is_kept() -> None:
+@pytest.mark.row("A6")
+def test_a_wait_that_is_asked_for_is_kept(tally: Tally) -> None:
     """429 with Retry-After: the watch is left alone for so long, the others are not."""
 
     async def story(played: Performance) -> None:
@@ -222,10 +307,32 @@ def test_a_wait_that_is_asked_for_is_kept() -> None:
         await played.catch_up()
         assert sum(one.kind is Kind.POD for one in played.server.asked) == asked + 1
 
-    assert play("retries", story).differences() == []
+    played = play("retries", story)
+    tally(played.receiver, played.expected)
 
 
-def test_nothing_is_told_from_half_the_facts() -> None:
+@pytest.mark.row("A6")
+def test_throttled_lists_come_one_after_another(tally: Tally) -> None:
+    """Every watch has expired and every list gets 429: one at a time is asked for, with waits, until all are served."""
+
+    async def story(played: Performance) -> None:
+        await played.play(60)
+        played.server.fail(Refuse(429), times=60)
+        began, began_s = len(played.server.asked), played.one.clock.now_s()
+        for kind in WATCHED:
+            played.server.send_error(kind, 410)
+        await played.one.until(lambda: all(played.errors(kind)["throttled"] for kind in WATCHED))
+        await played.one.until(lambda: len(played.server.asked) - began >= 60)
+        minutes = (played.one.clock.now_s() - began_s) / 60
+        assert 60 / minutes / len(played.one.reflectors) < 30
+        await played.catch_up()
+
+    played = play("retries", story)
+    tally(played.receiver, played.expected)
+
+
+@pytest.mark.row("A17")
+def test_nothing_is_told_from_half_the_facts(tally: Tally) -> None:
     """A cancelled TaskRun is not told while its Pod cannot be seen, however long that is; then it has its Pod's last words."""
 
     async def story(played: Performance) -> None:
@@ -242,13 +349,14 @@ def test_nothing_is_told_from_half_the_facts() -> None:
         await played.catch_up()
 
     played = play("cancel", story)
-    assert played.differences() == []
+    tally(played.receiver, played.expected)
     assert not played.one.app.controller.losses
 
 
+@pytest.mark.row("A22", "A25")
 @pytest.mark.parametrize("late", [(Kind.POD,), (Kind.TASK_RUN,), (Kind.PIPELINE_RUN,), (Kind.PIPELINE_RUN, Kind.POD)], ids=str)
 @pytest.mark.parametrize("has_watch_list", [True, False])
-def test_first_lists_may_come_in_any_order(late: tuple[Kind, ...], has_watch_list: bool) -> None:  # noqa: FBT001 - a table
+def test_first_lists_may_come_in_any_order(late: tuple[Kind, ...], has_watch_list: bool, tally: Tally) -> None:  # noqa: FBT001
     """Runs that ended before we came are told once everything was listed: not before, though some lists come minutes later."""
 
     async def at_first(played: Performance) -> None:
@@ -265,7 +373,7 @@ def test_first_lists_may_come_in_any_order(late: tuple[Kind, ...], has_watch_lis
         assert not is_gone
         server.put(content)
     played = play(name, nothing_more, server, at_first)
-    assert played.differences() == []
+    tally(played.receiver, played.expected)
     assert any("answered 503 for " in one for one in played.sentences(What.WATCH_FAILED))
 
 
@@ -292,7 +400,8 @@ def test_without_custom_runs() -> None:
     }
 
 
-def test_tekton_may_come_later() -> None:
+@pytest.mark.row("A14")
+def test_tekton_may_come_later(tally: Tally) -> None:
     """Without Tekton's kinds it waits, and says so; installed, everything is told, and nothing was told before."""
     server = ApiServer()
     kinds = (Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.CUSTOM_RUN)
@@ -310,26 +419,30 @@ def test_tekton_may_come_later() -> None:
         pass
 
     played = play("success", no_story, server, install)
-    assert played.differences() == []
+    tally(played.receiver, played.expected)
     assert len(set(played.sentences(What.WATCH_FAILED))) == len(kinds)
 
 
+@pytest.mark.row("A25")
 @pytest.mark.parametrize("kinds", [(Kind.POD,), WATCHED], ids=["one", "all"])
-def test_lists_in_pages(kinds: tuple[Kind, ...]) -> None:
+def test_lists_in_pages(kinds: tuple[Kind, ...], tally: Tally) -> None:
     """Where lists cannot be streamed they come in pages, at first and after a gap."""
     played = interrupt("retries", 60, 20, FAULTS["compaction"], kinds, ApiServer(has_watch_list=False))
-    assert played.differences() == []
+    tally(played.receiver, played.expected)
     assert all(played.server.count(kind, Verb.LIST) >= 2 for kind in kinds)
 
 
-def test_no_bookmarks() -> None:
+@pytest.mark.row("A11")
+@pytest.mark.parametrize("every_s", [ALWAYS, 0.001], ids=["none", "many"])
+def test_no_bookmarks(every_s: float, tally: Tally) -> None:
     """Without bookmarks nothing is missing; with many neither."""
-    for every_s in (math.inf, 0.001):
-        assert interrupt("retries", 40, 30, FAULTS["reset"], WATCHED, ApiServer(bookmark_every_s=every_s)).differences() == []
+    played = interrupt("retries", 40, 30, FAULTS["reset"], WATCHED, ApiServer(bookmark_every_s=every_s))
+    tally(played.receiver, played.expected)
 
 
+@pytest.mark.row("A19")
 @pytest.mark.parametrize("begin", [5, 60])
-def test_a_token_that_expired(begin: int) -> None:
+def test_a_token_that_expired(begin: int, tally: Tally) -> None:
     """401 until there is a new token: asked for again, and nothing is lost, and nothing is listed again."""
 
     async def story(played: Performance) -> None:
@@ -345,13 +458,14 @@ def test_a_token_that_expired(begin: int) -> None:
         assert played.relists == before
 
     played = play("retries", story)
-    assert played.differences() == []
+    tally(played.receiver, played.expected)
     assert set(played.sentences(What.WATCH_FAILED)) == {
         f"{played.server.url} does not know who asks (401): renew the token, or log in again."
     }
 
 
-def test_a_page_that_expired_begins_the_list_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.row("A23")
+def test_a_page_that_expired_begins_the_list_again(monkeypatch: pytest.MonkeyPatch, tally: Tally) -> None:
     """A continue token that expires in the middle of a list: the list is begun again, and no half of one is taken for a whole."""
     monkeypatch.setattr(wire, "PAGE_ITEMS", 1)
 
@@ -365,13 +479,14 @@ def test_a_page_that_expired_begins_the_list_again(monkeypatch: pytest.MonkeyPat
         await played.catch_up()
 
     played = play("success", story, ApiServer(has_watch_list=False))
-    assert played.differences() == []
+    tally(played.receiver, played.expected)
     assert not played.one.app.controller.incomplete
 
 
-@pytest.mark.parametrize("begin", [5, 70, 100])
-def test_the_server_goes_away_and_comes_back(begin: int) -> None:
-    """For 90 s nobody listens, and things go on happening: told afterwards, without a list."""
+@pytest.mark.row("A5", "A7")
+@pytest.mark.parametrize(("begin", "away_s"), [(5, 90), (70, 90), (100, 90), (60, 3600)])
+def test_the_server_goes_away_and_comes_back(begin: int, away_s: int, tally: Tally) -> None:
+    """For minutes, or an hour, nobody listens, and things go on happening: told within 35 s afterwards, without a list."""
 
     async def story(played: Performance) -> None:
         await played.play(begin)
@@ -379,12 +494,14 @@ def test_the_server_goes_away_and_comes_back(begin: int) -> None:
         await played.server.__aexit__(None, None, None)
         await played.play_unseen(20, frozenset(WATCHED))
         for _ in range(90):
-            await played.one.clock.move_on(1)
+            await played.one.clock.leap(away_s / 90)
         await played.one.until(lambda: all(played.errors(kind)["unreachable"] for kind in WATCHED))
         await played.server.__aenter__()
+        began_s = played.one.clock.now_s()
         await played.catch_up()
+        assert played.one.clock.now_s() - began_s < 35
         assert played.relists == before
 
     played = play("retries", story)
-    assert played.differences() == []
+    tally(played.receiver, played.expected)
     assert any(one.endswith("cannot be reached: Connection refused.") for one in played.sentences(What.WATCH_FAILED))

@@ -3,7 +3,11 @@
 import asyncio
 import math
 
-from tests.process.performance import WITHIN_S, differences, happenings, oracle
+import pytest
+
+from tests.process.performance import WITHIN_S, happenings, oracle
+from tests.process.test_faults import WATCHED
+from tests.tally import Tally
 from tracer.demo.apiserver import ApiServer
 from tracer.demo.faults import Refuse
 from tracer.demo.receiver import Receiver
@@ -11,13 +15,13 @@ from tracer.demo.stage import stage
 from tracer.events import Event, What
 from tracer.kube.wire import feeds
 from tracer.settings import load
-from tracer.tekton.names import OwnKind
 from tracer.tekton.times import SECOND_NS
 
 OURS, ALSO_OURS, FOREIGN = "scenario-success", "scenario-retries", "scenario-cancel"
 
 
-def test_only_the_named_namespaces_are_told() -> None:
+@pytest.mark.row("A18")
+def test_only_the_named_namespaces_are_told(tally: Tally) -> None:
     """Each namespace has a watch of each kind; a run elsewhere is not told, and nothing is asked of the whole cluster."""
 
     async def main() -> None:
@@ -31,13 +35,14 @@ def test_only_the_named_namespaces_are_told() -> None:
                         await one.happen(content, is_gone=is_gone)
                 await one.end()
                 await one.delivered()
-            assert {asked.namespace for asked in server.asked if asked.kind not in set(OwnKind)} == {OURS, ALSO_OURS}
-            assert differences(receiver, {**oracle("success", ""), **oracle("retries", "")}) == []
+            assert {asked.namespace for asked in server.asked if asked.kind in WATCHED} == {OURS, ALSO_OURS}
+            tally(receiver, {**oracle("success", ""), **oracle("retries", "")})
 
     asyncio.run(main())
 
 
-def test_one_that_may_not_be_read_does_not_stop_the_others() -> None:
+@pytest.mark.row("A17", "A18")
+def test_one_that_may_not_be_read_does_not_stop_the_others(tally: Tally) -> None:
     """403 in one namespace: the others are told, and what is missing is said once for each kind."""
 
     async def main() -> None:
@@ -55,7 +60,7 @@ def test_one_that_may_not_be_read_does_not_stop_the_others() -> None:
                 await one.end()
                 await one.delivered()
                 assert foreign.judged_ns is None
-            assert differences(receiver, oracle("success", "")) == []
+            tally(receiver, oracle("success", ""))
         failures = [event for event in said if event.what is What.WATCH_FAILED]
         assert {event.fields["namespace"] for event in failures} == {FOREIGN}
         assert {event.fields["kind"] for event in failures} == {"PipelineRun", "TaskRun", "CustomRun", "Pod", "Event"}

@@ -16,8 +16,9 @@ import trustme
 
 from tests.kit import HERE, Json, at, meta, succeeded, task_run
 from tests.replies import HTML, hang, rejects, says
+from tests.tally import Tally, due
 from tracer.demo.apiserver import ApiServer
-from tracer.demo.faults import Refuse
+from tracer.demo.faults import Break, Refuse
 from tracer.demo.receiver import Receiver, Reply, acknowledge
 from tracer.tekton.names import RUN_KINDS, Kind
 
@@ -141,6 +142,7 @@ async def stopped(one: Tracer) -> None:
 # ---------------------------------------------------------------- bad starts that heal
 
 
+@pytest.mark.row("A7")
 def test_no_api_server(tmp_path: Path) -> None:
     """Nobody listens: it says so in one sentence, and waits; when somebody does, everything is told."""
 
@@ -171,6 +173,7 @@ def test_the_api_server_goes_away(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.row("A20")
 def test_an_authority_that_is_not_ours(tmp_path: Path) -> None:
     """The API server is not trusted: it says so, and where to look."""
 
@@ -192,6 +195,36 @@ def test_an_authority_that_is_not_ours(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.row("A20")
+def test_the_authority_is_replaced(tmp_path: Path, tally: Tally) -> None:
+    """The API server's authority changes while it is watched, both are trusted for a while, then only the new one: no trouble."""
+
+    async def main() -> None:
+        old, new, tls = trustme.CA(), trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        old.issue_cert("127.0.0.1").configure_cert(tls)
+        trusted = tmp_path / "ca.pem"
+        old.cert_pem.write_to_path(str(trusted))
+        async with ApiServer(tls=tls) as server, Receiver() as receiver:
+            server.put(done())
+            async with tracer(tmp_path, server.url, receiver.url, authority=trusted) as one:
+                await one.until(lambda: len(receiver.spans) > 0)
+                for number, authorities in enumerate([(old, new), (new,)]):
+                    replaced = tmp_path / "new.pem"
+                    replaced.write_bytes(b"".join(each.cert_pem.bytes() for each in authorities))
+                    replaced.replace(trusted)
+                    new.issue_cert("127.0.0.1").configure_cert(tls)
+                    server.strike(Break.END)
+                    server.put(done(f"after-{number}"))
+                    told = len(receiver.spans)
+                    await one.until(lambda told=told: len(receiver.spans) > told)  # type: ignore[misc] # mypy infers no defaults
+                await stopped(one)
+            tally(receiver, due(done(), done("after-0"), done("after-1")))
+            assert not [sentence for sentence in one.sentences("watch_failed") if "trusted" in sentence]
+
+    asyncio.run(main())
+
+
+@pytest.mark.row("A19")
 def test_nobody_that_is_known(tmp_path: Path) -> None:
     """401: it says what to do; when the server knows the token, everything is listed."""
 
@@ -206,6 +239,7 @@ def test_nobody_that_is_known(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.row("A17")
 def test_a_right_that_is_missing(tmp_path: Path) -> None:
     """403 on Pods: it names what to grant; nothing is told before it is granted, and then everything is listed."""
 
@@ -223,6 +257,7 @@ def test_a_right_that_is_missing(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.row("A14")
 def test_no_tekton(tmp_path: Path) -> None:
     """Tekton is not installed: each kind that is missing is said once, and waited for."""
 

@@ -37,6 +37,7 @@ POD = pod({"a": ended(0, 9, "[]")})
 RUN = task_run({"startTime": at(1), "steps": [{"name": "a"}]})
 
 
+@pytest.mark.row("O4", "O23")
 @pytest.mark.parametrize(
     ("raw", "path"),
     [
@@ -63,6 +64,7 @@ def test_a_malformed_object_names_the_path(raw: bytes, path: str | None) -> None
     assert "yesterday" not in found.why
 
 
+@pytest.mark.row("O2")
 @given(st.binary())
 def test_any_bytes_are_survived(raw: bytes) -> None:
     """No bytes raise, with or without a kind."""
@@ -116,6 +118,7 @@ def test_secrets_do_not_live_on() -> None:
     assert [task.matrix.combinations for task in spec.all_tasks if task.matrix is not None] == [2]
 
 
+@pytest.mark.row("O20")
 def test_times() -> None:
     """Times become nanoseconds whatever their zone; what Go writes for no time is none."""
     assert parse_instant_ns("1970-01-01T01:00:01.5+01:00") == 1_500_000_000

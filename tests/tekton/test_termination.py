@@ -24,6 +24,7 @@ def packed(text: str) -> str:
     return "tknz:" + base64.b64encode(deflate.compress(text.encode()) + deflate.flush()).decode().rstrip("=")
 
 
+@pytest.mark.row("O23")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -27,6 +27,7 @@ def test_vectors(id_: bytes, expected: str) -> None:
 GOOD = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
+@pytest.mark.row("O15")
 @pytest.mark.parametrize(
     "text",
     [

@@ -191,6 +191,7 @@ def test_what_is_not_told_has_an_action_too() -> None:
 # ---------------------------------------------------------------- for all configurations
 
 
+@pytest.mark.row("O22")
 @given(tables, st.dictionaries(sources, st.just(CANARY)), st.dictionaries(sources, st.just(CANARY)))
 def test_what_is_not_mapped_shows_nowhere(mappings: Mappings, annotations: Json, labels: Json) -> None:
     """An annotation or label that is neither mapped nor ours lives in no value, no recording, no span and no picture."""
@@ -228,6 +229,7 @@ def test_mapped_keys_are_written_in_their_own_order() -> None:
     assert list(written["metadata"]["labels"]) == sorted(mapped)
 
 
+@pytest.mark.row("O22")
 @given(tables, texts)
 def test_a_mapped_value_is_bounded_and_harmless(mappings: Mappings, text: str) -> None:
     """Whatever a value holds, it is cut, it changes nothing that is not mapped, and no terminal obeys it."""

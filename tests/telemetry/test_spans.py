@@ -138,6 +138,15 @@ def test_nested_run() -> None:
     assert outer.attribute("tekton.trace.spans_declared") == 4
 
 
+@pytest.mark.row("O5")
+def test_an_end_before_its_start() -> None:
+    """A run that ended before it was created is told at its creation, and says that its end was raised; nothing is left out."""
+    told = tell(task_run({**DONE, "startTime": at(3), "completionTime": at(5)}, created=6))
+    assert (told["run"].start_ns, told["run"].end_ns) == (at_ns(6), at_ns(6) + 1)
+    assert told["run"].attribute("tekton.time.adjusted") == "end"
+    assert all(span.start_ns < span.end_ns for span in told.values())
+
+
 def test_failure_message_is_one_line() -> None:
     """The status says the first line of the condition's message, and only on an error."""
     text = "first\x07 line\nsecond"

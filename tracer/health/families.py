@@ -43,7 +43,7 @@ class Family:
 WATCHED_KINDS = tuple(dict.fromkeys(str(feed.kind) for feed in feeds("")))
 WATCH_REASONS = (
     "unreachable", "lost", "slow", "unusable", "credentials", "unauthorized", "forbidden", "not_served", "throttled", "http_5xx",
-    "http_other", "idle", "empty", "gone", "decode", "too_large",
+    "http_other", "idle", "empty", "gone", "restored", "decode", "too_large",
 )  # fmt: skip
 _KIND = Label("kind", WATCHED_KINDS)
 

@@ -1,7 +1,9 @@
 """The task that keeps one watch going: lists, watches, waits when it fails, lists again when it must.
 
-Keeps: a stream that is silent for 70 s, of Pods for 25 s, is opened anew, since a dead line looks the same; lists come one after
-another, so that what was lost together does not come back as one great load; a stream that ends at once is a failure too.
+Keeps: a stream that is silent for 70 s, of Pods for 25 s, is opened anew, since a dead line looks the same; after a break, and
+every 5 min of silence, the server is asked whether its version went back, for then a watch would be silent until it is there
+again; lists come one after another, so that what was lost together does not come back as one great load; a stream that ends at
+once is a failure too.
 Must not know: what the objects mean, and who observes them.
 Source: operations 2.7, 3.2; client-go tools/cache/reflector.go.
 """
@@ -18,7 +20,7 @@ from tracer.backoff import watch_jitter_s
 from tracer.clock import Clock
 from tracer.errors import InputError
 from tracer.events import Event, Report, What, sentence
-from tracer.kube.wire import MOST_LINE_BYTES, Course, Expired, Failed, Feed, Lines, Request, Told, TooLong, Verb, feeds
+from tracer.kube.wire import MOST_LINE_BYTES, Course, Expired, Failed, Feed, Lines, Request, Told, TooLong, Verb, WentBack, feeds
 from tracer.tekton.decode import Malformed, Schema
 from tracer.tekton.names import RUN_KINDS, Kind
 from tracer.tekton.observation import Synced
@@ -26,6 +28,7 @@ from tracer.transport import Answer, NoAnswer, Reason, Transport, retry_after_s
 
 IDLE_S = 70.0  # bookmarks come about every minute where much happens
 POD_IDLE_S = 25.0  # less than any Pod is waited for: a dead line must not pass for a Pod that has nothing more to say
+DOUBT_EVERY_S = 300.0  # a silent watch may be one from a version that the server has yet to reach
 WATCH_S = (300, 600)  # at random, so that watches do not end together
 HEALTHY_S = 120.0  # without a failure; then the next wait is a short one again
 BRIEF_S = 1.0  # a watch that ends sooner is not opened again at once, whatever it said
@@ -39,7 +42,7 @@ NECESSARY = frozenset({Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.POD})
 _REASONS = {401: "unauthorized", 403: "forbidden", 404: "not_served", 429: "throttled"}
 UNKNOWN = "does not know who asks (401): renew the token, or log in again"
 _FINAL_REASONS = frozenset({"forbidden", "not_served"})
-_OF_ALL = frozenset({*Reason, "credentials", "unauthorized"})
+_OF_ALL = frozenset({*Reason, "credentials", "unauthorized", "restored"})
 _TRIES_OF_OTHERS = 3
 
 
@@ -95,7 +98,7 @@ class Reflector:
         self._is_refused = False
         self._failures = 0
         self._since_s: float | None = None
-        self._lost_s = clock.now_s()
+        self._lost_s = self._sure_s = clock.now_s()
 
     @property
     def feed(self) -> Feed:
@@ -115,9 +118,10 @@ class Reflector:
             return False
         return self.feed.kind in NECESSARY or not (self.reason in _FINAL_REASONS or self._failures >= _TRIES_OF_OTHERS)
 
-    @property
     def _idle_s(self) -> float:
-        return min(IDLE_S, POD_IDLE_S) if self.feed.kind is Kind.POD else IDLE_S
+        """Say how long nothing may come now; a long list may be long in coming, for nobody judges while it does."""
+        is_watched_closely = self.feed.kind is Kind.POD and not self.course.is_listing
+        return min(IDLE_S, POD_IDLE_S) if is_watched_closely else IDLE_S
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -177,11 +181,13 @@ class Reflector:
                     return self._fail("too_large", f"{url} answered with more than {MOST_PAGE_BYTES >> 20} MiB")
         if request.verb is Verb.LIST:
             return await self._page(bytes(body))
-        return self._ended(is_brief=self._clock.now_s() - began_s < BRIEF_S, has_read=has_read)
+        return self._ended(lines.rest, is_brief=self._clock.now_s() - began_s < BRIEF_S, has_read=has_read)
 
     def _broke_off(self, answer: NoAnswer, *, is_well: bool) -> float | None:
         """Take it in that nothing more comes."""
         self.course.broke_off()
+        if answer.reason is not Reason.SLOW or self._clock.now_s() - self._sure_s >= DOUBT_EVERY_S:
+            self.course.doubt()
         if is_well and answer.reason is Reason.SLOW:
             self.errors["idle"] += 1  # a quiet watch, or a dead line: nobody can tell, and a new one costs little
             return None
@@ -227,9 +233,7 @@ class Reflector:
         status, was_streaming = answer.status, self.course.can_stream_lists
         self._is_refused = status == HTTPStatus.UNAUTHORIZED
         if (told := self.course.refused(status)) is not None:
-            self.errors["gone"] += 1
-            self._tell(told)
-            return 0.0
+            return self._expired(told)
         if was_streaming and not self.course.can_stream_lists:
             return None
         reason = _REASONS.get(status, f"http_{status}")
@@ -238,6 +242,12 @@ class Reflector:
             self._failures = 0
             return NOT_SERVED_WAIT_S
         return min(LONGEST_WAIT_S, retry_after_s(answer.headers) or 0.0)
+
+    def _expired(self, told: Expired) -> float:
+        """Take it in that a list comes next."""
+        self.errors["gone"] += 1
+        self._tell(told)
+        return 0.0
 
     def _sentence(self, status: int) -> str:
         """Say what an HTTP error means, and what to do."""
@@ -259,16 +269,22 @@ class Reflector:
             self._pass_on(told)
             if isinstance(told, Malformed) and self.course.is_listing and told.path == "$":
                 return self._fail("decode", f"{self._api.url} sent a list that cannot be read")
+            if isinstance(told, WentBack):
+                return self._fail(
+                    "restored", f"{self._api.url} is at an older version than it was, as after a restore from a backup"
+                )
             if not number % SLICE_ITEMS:
                 await self._clock.sleep(0)
-        self._is_refused = False
+        self._is_refused, self._sure_s = False, self._clock.now_s()
         return None
 
-    def _ended(self, *, is_brief: bool, has_read: bool) -> float | None:
+    def _ended(self, rest: bytes, *, is_brief: bool, has_read: bool) -> float | None:
         """Take the end of a watch in."""
         was_listing = self.course.is_listing
         self.course.broke_off()
-        if not has_read:
+        if not has_read and (told := self.course.answered(rest)) is not None:
+            return self._expired(told)
+        if not has_read and (is_brief or was_listing or rest):
             return self._fail("empty", f"{self._api.url} ended the watch at once")
         if was_listing:
             return self._fail("lost", f"{self._api.url} ended a list in its middle")

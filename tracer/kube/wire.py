@@ -2,7 +2,7 @@
 
 Keeps: the version that a watch goes on from moves only with what was given on, so a stream that breaks anywhere loses nothing;
 half a list is never taken for a whole one, so what vanished is told only by a list that ended; a line or an item that cannot be
-read costs itself alone.
+read costs itself alone; a server whose version went back is not watched from a version that it has yet to reach.
 Must not know: how bytes arrive, what the objects mean, how long to wait.
 Source: Kubernetes API concepts (efficient detection of changes, streaming lists, resource versions); client-go
 tools/cache/reflector.go.
@@ -50,6 +50,11 @@ class Lines:
             yield self._line(chunk[start:end])
             start = end + 1
         self._keep(chunk[start:])
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the last newline; empty if it is too long to be kept."""
+        return b"".join(self._parts)
 
     def _line(self, last: bytes) -> bytes | TooLong:
         self._keep(last)
@@ -123,6 +128,11 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
+class WentBack:
+    """The server is at an older version than it was, as after a restore of etcd from a backup: a list comes next."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The server ended a stream with an error of its own."""
 
@@ -130,7 +140,7 @@ class Failed:
     why: str
 
 
-Told = Seen | Gone | Vanished | Synced | Malformed | Unread | TooLong | Expired | Failed
+Told = Seen | Gone | Vanished | Synced | Malformed | Unread | TooLong | Expired | WentBack | Failed
 
 
 class _Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -210,6 +220,8 @@ class Course:
         self._has_unread = False
         """Whether something in that list could not be read, so that nobody knows what it was."""
         self._begun_ns = 0
+        self._is_doubted = False
+        """Whether the server may be at an older version than ours: a watch from there would be silent for ever."""
 
     @property
     def existing(self) -> int:
@@ -224,6 +236,8 @@ class Course:
     def request(self, now_ns: int, timeout_s: int) -> Request:
         """Give the next request; a watch ends by itself after timeout_s."""
         watch = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(timeout_s)}
+        if not self.is_listing and self._is_doubted:  # whatever object comes first: only the list's version is wanted
+            return Request(Verb.LIST, self.feed.path, {"limit": "1"})
         if not self.is_listing:
             return Request(Verb.WATCH, self.feed.path, {**self.feed.selectors, **watch, "resourceVersion": self.version})
         if not self._continue:
@@ -247,6 +261,9 @@ class Course:
         if not page.metadata.resource_version:  # JSON of somebody in between, in which nothing exists
             self.start_over()
             yield Malformed(f"{self.feed.kind}List", "$", "Expected a version")
+            return
+        if not self.is_listing:
+            yield from self._checked(page.metadata.resource_version)
             return
         for raw in page.items or ():
             yield self._seen(decode(raw, self._schema, self.feed.kind), raw)
@@ -291,14 +308,26 @@ class Course:
             self.can_stream_lists = False  # an older server, or one that does not offer it
         return None
 
+    def answered(self, rest: bytes) -> Expired | None:
+        """Take in what stood where a watch's lines should be; Expired if it is the Status that says so, without an event."""
+        try:
+            status = _STATUS.decode(rest)
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            return None
+        return self.refused(_GONE) if status.code == _GONE else None
+
     def broke_off(self) -> None:
         """Note that a stream ended: a list that had not ended is begun again, a watch goes on where it was."""
         if self._listed is not None and self.can_stream_lists:
             self.start_over()
 
+    def doubt(self) -> None:
+        """Let the server's version be asked for before the watch goes on; a list says it anyway."""
+        self._is_doubted = not self.is_listing
+
     def start_over(self) -> None:
         """Let a list come next, from its beginning."""
-        self.version, self._continue, self._listed = "", "", None
+        self.version, self._continue, self._listed, self._is_doubted = "", "", None, False
 
     # ------------------------------------------------------------ small steps
 
@@ -344,6 +373,13 @@ class Course:
             self.version = _VERSIONED.decode(raw).metadata.resource_version or self.version
         except (ValueError, msgspec.MsgspecError, RecursionError):
             return  # the next object, or a bookmark, moves it
+
+    def _checked(self, version: str) -> Iterator[Told]:
+        """Compare the server's version with ours. They are ordered since KEP-5504; before it, disorder is only a suspicion."""
+        self._is_doubted = False
+        if version.isdigit() and self.version.isdigit() and int(version) < int(self.version):
+            self.start_over()
+            yield WentBack()
 
     def _bookmark(self, raw: msgspec.Raw) -> Iterator[Told]:
         try:

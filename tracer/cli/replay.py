@@ -4,6 +4,7 @@ import asyncio
 import math
 import signal
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -102,9 +103,16 @@ def _interrupt(_: int, __: object) -> None:
     raise KeyboardInterrupt
 
 
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what went wrong in a task that nobody waits for, but not that it was interrupted like everything else."""
+    if not isinstance(context.get("exception"), KeyboardInterrupt):
+        loop.default_exception_handler(context)
+
+
 async def _send(
     transport: Transport, delivery: Delivery, sending: Sending, replays: list[tuple[Path, Replay]], count: Count
 ) -> None:
+    asyncio.get_running_loop().set_exception_handler(_complain)
     async with transport:
         with sending.bar:
             await delivery.send(replays, sending.advance, sending.look, count.end)

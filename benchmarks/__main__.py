@@ -18,9 +18,10 @@ from benchmarks import watching
 from benchmarks.check import compare, read_json
 from benchmarks.decoders import DECODERS, JSON, KUBERNETES, LINES, OURS, Rate
 from benchmarks.delivery import measure_delivery
+from benchmarks.faults import measure_faults
 from benchmarks.maker import Made
 
-REPLAY, DECODE, DELIVERY, WATCH, PIPELINE, FIRST_SYNC, MEMORY = LANES = (
+REPLAY, DECODE, DELIVERY, WATCH, PIPELINE, FIRST_SYNC, MEMORY, FAULTS = LANES = (
     "replay",
     "decode",
     "delivery",
@@ -28,6 +29,7 @@ REPLAY, DECODE, DELIVERY, WATCH, PIPELINE, FIRST_SYNC, MEMORY = LANES = (
     "pipeline",
     "firstsync",
     "memory",
+    "faults",
 )
 RSS_LIMIT_MIB = 300
 ROUNDS = 3
@@ -50,6 +52,7 @@ def main() -> None:
     flags.add_argument("--runs", type=int, default=10_000, help="how many PipelineRuns (default: %(default)s)")
     flags.add_argument("--seed", type=int, default=1, help="the same seed makes the same recording (default: %(default)s)")
     flags.add_argument("--keep", type=Path, metavar="FILE", help="leave the recording there, its truth and its spans beside it")
+    flags.add_argument("--short", action="store_true", help="let faults last a tenth as long")
     chosen = flags.parse_args()
     lanes = set(chosen.lanes or LANES)
     if unknown := lanes - set(LANES):
@@ -58,6 +61,8 @@ def main() -> None:
     with TemporaryDirectory(prefix="tracer-bench-") as folder:
         is_right = measure_recording(lanes, chosen.keep or Path(folder, "bench.jsonl"), chosen.runs, chosen.seed)
         is_right &= measure_watching(lanes, Path(folder, "history.msgpack"), chosen.seed)
+        if FAULTS in lanes:
+            is_right &= measure_faults(Path(folder), chosen.seed, is_short=chosen.short)
     sys.exit(0 if is_right else 1)
 
 

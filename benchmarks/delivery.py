@@ -8,9 +8,9 @@ import importlib.util
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -52,7 +52,7 @@ def measure_delivery(recording: Path, rounds: int) -> bool:
     """Measure both legs with the first spans of a recording; say whether every figure counts."""
     path = recording.with_suffix(".load.msgpack")
     spans = int(_output([sys.executable, "-m", "benchmarks.load", str(recording), str(path), str(SPANS)]))
-    print(f"\ndelivery, OTLP/HTTP on loopback; {_sdk_version()}")
+    print(f"\ndelivery, OTLP/HTTP on loopback; {sdk_version()}")
     faults = [*_measure_rates(path, spans, rounds), *_measure_losses(path, spans)]
     for fault in faults:
         print(f"VOID: {fault}")
@@ -61,8 +61,8 @@ def measure_delivery(recording: Path, rounds: int) -> bool:
 
 def _measure_rates(path: Path, spans: int, rounds: int) -> list[str]:
     """Measure how fast all is delivered that is offered at once, entrants interleaved; give what makes it void."""
-    entrants = [name for name in _TITLES if _is_there(name)]
-    trials = [{name: _try(name, path, spans) for name in entrants} for _ in range(rounds)]
+    entrants = [name for name in _TITLES if is_there(name)]
+    trials = [{name: try_one(name, path, spans) for name in entrants} for _ in range(rounds)]
     rates = {name: median(one[name].rate for one in trials) for name in entrants}
     print(f"{spans:,} spans offered at once, median of {rounds} rounds")
     print(f"{'':36}{'spans/s':>10}{'CPU ms/1,000':>14}{'lost':>8}   ours / it (min-max)")
@@ -93,14 +93,21 @@ def _measure_losses(path: Path, spans: int) -> list[str]:
 
     All entrants and outages go on at once, for none is busy.
     """
-    entrants = [name for name in _TITLES if name != WIRE and _is_there(name)]
+    entrants = [name for name in _TITLES if name != WIRE and is_there(name)]
     faults: list[str] = []
     begin_s = time.monotonic() + _HEAD_START_S
     with ThreadPoolExecutor(len(entrants) * len(OUTAGES)) as threads:
         offered = [min(spans, seconds * SPANS_A_SECOND) for seconds, _ in OUTAGES]
         trials = [
             {
-                name: threads.submit(_try, name, path, count, Outage(begin_s, seconds, period), Pace(begin_s, count / seconds))
+                name: threads.submit(
+                    try_one,
+                    name,
+                    path,
+                    count,
+                    Outage(begin_s, seconds, period, period / 2),
+                    Pace(begin_s, count / seconds),
+                )
                 for name in entrants
             }
             for count, (seconds, period) in zip(offered, OUTAGES, strict=True)
@@ -124,7 +131,7 @@ def _measure_losses(path: Path, spans: int) -> list[str]:
     return faults
 
 
-def _try(name: str, path: Path, spans: int, outage: Outage | None = None, pace: Pace | None = None) -> Trial:
+def try_one(name: str, path: Path, spans: int, outage: Outage | None = None, pace: Pace | None = None) -> Trial:
     """Let one entrant send the first so many spans to a sink of its own."""
     load = [str(path), str(spans)]
     command = [sys.executable, "-m", "benchmarks.sink", *load, *_arguments(outage)]
@@ -154,16 +161,17 @@ def _lost_percent(offered: int, trial: Trial) -> float:
     return 100 * (offered - trial.taken.spans) / max(1, offered)
 
 
-def _arguments(values: Outage | Pace | None) -> Sequence[str]:
-    return [] if values is None else [str(value) for value in astuple(values)]
+def _arguments(values: Outage | Pace | None) -> list[str]:
+    return [] if values is None else [msgspec.json.encode(values).decode()]
 
 
 def _output(command: list[str]) -> bytes:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
-def _is_there(name: str) -> bool:
-    return name not in {SDK, SDK_LARGE} or all(_is_installed(package) for package in SDK_PACKAGES)
+def is_there(name: str) -> bool:
+    """Say whether what an entrant needs is installed."""
+    return name in {OURS, WIRE} or all(_is_installed(package) for package in SDK_PACKAGES)
 
 
 def _is_installed(package: str) -> bool:
@@ -173,7 +181,8 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def _sdk_version() -> str:
+def sdk_version() -> str:
+    """Name the SDK that is compared with."""
     try:
         return f"opentelemetry-sdk {importlib.metadata.version('opentelemetry-sdk')}"
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Which spans are delivered? The first that the recording comes to, in the order in which they become due: `FILE LOAD SPANS`.
+"""Which spans are delivered? The first that a recording comes to, as they become due: `FILE LOAD SPANS [LOAD SPANS]...`.
 
 Keeps: every entrant is given the same spans, made before any clock runs.
 """
@@ -50,9 +50,11 @@ def count(load: Load) -> int:
 
 
 def main() -> None:
-    """Write the load; print of how many spans it is."""
-    load = collect(Path(sys.argv[1]), int(sys.argv[3]))
-    Path(sys.argv[2]).write_bytes(msgspec.msgpack.encode(load))
+    """Write loads, each from the same beginning; print of how many spans the largest is."""
+    wanted = {Path(path): int(spans) for path, spans in zip(sys.argv[2::2], sys.argv[3::2], strict=True)}
+    load = collect(Path(sys.argv[1]), max(wanted.values()))
+    for path, spans in wanted.items():
+        path.write_bytes(msgspec.msgpack.encode(first(load, spans)))
     print(count(load))
 
 

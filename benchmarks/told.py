@@ -31,8 +31,8 @@ class Account:
 
 def main() -> None:
     """Serve, then report."""
-    _, bodies, _ = asyncio.run(serve(Outage()))
-    spans: list[Span] = [span for body in bodies for span in read_protobuf(body)]
+    sink = asyncio.run(serve(Outage()))
+    spans: list[Span] = [span for body in sink.bodies for span in read_protobuf(body)]
     different = {span.span_id: span for span in spans}
     path = Path(sys.argv[1])
     verdict = compare(read(path).truth if path.is_file() else {}, different.values())

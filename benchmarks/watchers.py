@@ -8,18 +8,17 @@ Keeps: imports and the first connections lie outside the clock; the end is said 
 
 import asyncio
 import gc
-import resource
 import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
+from benchmarks.memory import max_rss_mib, rss_mib
 from tracer.app import App, Stop
 from tracer.clock import Clock
 from tracer.delivery.ledger import Ledger
@@ -42,8 +41,6 @@ _AFTER_S = (
     600.0  # when the controller looks, after the history's end: Pods' deadlines have passed, what waits for children has not
 )
 _POLL_S = 0.05
-_MIB = 1 << 20
-_STATUS = Path("/proc/self/status")
 
 
 @dataclass(slots=True)
@@ -79,22 +76,6 @@ class Meter:
         """Say what it took."""
         until_s, cpu_s = time.monotonic(), time.process_time()
         return Followed(events, result, self._began_s, until_s, cpu_s - self._cpu_s, max_rss_mib() - self._rss_mib)
-
-
-def rss_mib() -> float:
-    """Say how much memory this process has now; where the system does not say, the most that it had."""
-    return _memory_mib("VmRSS")
-
-
-def max_rss_mib() -> float:
-    """Say how much memory this process had at most. What `getrusage` says of it may be its parent's, where there is better."""
-    return _memory_mib("VmHWM")
-
-
-def _memory_mib(name: str) -> float:
-    if not _STATUS.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB
-    return next(int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith(name)) / 1024
 
 
 class _After(Clock):

@@ -2,8 +2,8 @@
 
 `objects RECORDING FOLDER` writes what an API server holds in the end, and what it comes to; `NAME FOLDER SPANS STOP` stops an
 entrant, and prints the outcome as one JSON line. Tracer is started again after each stop, and at last left alone; the spans of a
-program that uses the SDK are gone with it. The last start is asked to end when it has listed everything, and so sends all that it
-takes to be due.
+program that uses the SDK are gone with it. The last start lives until the sink has everything and what was listed has come to
+rest, so that all it would send again is sent.
 
 Keeps: a stop is at a point that is the same for all, by what its sink was asked.
 """
@@ -26,16 +26,20 @@ from benchmarks.load import collect, count, read
 from benchmarks.memory import max_rss_mib_of
 from benchmarks.senders import OURS
 from benchmarks.sink import Outage, Outcome, Sink, judge, opened
+from tracer.delivery.ledger import AT_REST_NS
 from tracer.demo.apiserver import ApiServer, recorded
 from tracer.demo.store import Json
 from tracer.kube.recording import OBJECTS_FILE
 from tracer.tekton.names import CLUSTER_NAMESPACE, Kind
+from tracer.tekton.times import SECOND_NS
 from tracer.telemetry import otlp
 
 LOAD_FILE = "load.msgpack"
 _POLL_S = 0.01
 _PATIENCE_S = 60.0
 _SYNCED = b'"synced"'
+_REST_S = AT_REST_NS / SECOND_NS + 1
+"""After which what was listed is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +111,18 @@ async def stop_ours(folder: Path, spans: int, how: Stop) -> tuple[Sink, float, s
         endpoint = ("--otlp-endpoint", sink.receiver.url)
         arguments = ("tracer", "run", "--kubeconfig", str(kubeconfig), *endpoint, "--listen", "127.0.0.1:0")
         has_all = _has_all(sink, spans)
+
+        def is_over() -> bool:
+            return has_all() and _SYNCED in log.read_bytes()
+
         for point in (*how.points, None):
             async with started(sink, log, *arguments) as one:
                 if point is None:
-                    await one.until(lambda: has_all() and _SYNCED in log.read_bytes(), _PATIENCE_S)
+                    await one.until(is_over, _PATIENCE_S)
+                    await one.until(lambda: False, _REST_S)
                     await one.stop(Stop(signal.SIGTERM, _PATIENCE_S, (), how.outage))
                 else:
-                    await one.until(lambda one=one, point=point: one.is_at(point) or has_all(), _PATIENCE_S)  # type: ignore[misc]
+                    await one.until(lambda one=one, point=point: one.is_at(point) or is_over(), _PATIENCE_S)  # type: ignore[misc]
                     codes.append(await one.stop(how))
             max_mib = max(max_mib, one.max_rss_mib)
     return sink, max_mib, f"stopped {len(codes)} times, exit codes {', '.join(map(str, codes))}"

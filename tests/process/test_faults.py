@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.process.performance import Performance, happenings, performance
+from tests.process.performance import Performance, happenings, oracle, performance
+from tests.tally import Tally
 from tracer.demo.apiserver import ApiServer
 from tracer.demo.faults import Break, Refuse, Say, Slow
 from tracer.demo.protocol import Verb
@@ -322,10 +323,12 @@ def test_lists_in_pages(kinds: tuple[Kind, ...]) -> None:
     assert all(played.server.count(kind, Verb.LIST) >= 2 for kind in kinds)
 
 
-def test_no_bookmarks() -> None:
+@pytest.mark.row("A11")
+@pytest.mark.parametrize("every_s", [ALWAYS, 0.001], ids=["none", "many"])
+def test_no_bookmarks(every_s: float, tally: Tally) -> None:
     """Without bookmarks nothing is missing; with many neither."""
-    for every_s in (math.inf, 0.001):
-        assert interrupt("retries", 40, 30, FAULTS["reset"], WATCHED, ApiServer(bookmark_every_s=every_s)).differences() == []
+    played = interrupt("retries", 40, 30, FAULTS["reset"], WATCHED, ApiServer(bookmark_every_s=every_s))
+    tally(played.receiver, oracle("retries"))
 
 
 @pytest.mark.parametrize("begin", [5, 60])

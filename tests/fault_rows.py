@@ -1,0 +1,133 @@
+"""Every row of the fault matrix: what fails, and what is at stake?
+
+Keeps: a row has tests, which bear its name, or a reason why it has none yet.
+"""
+
+from dataclasses import dataclass
+
+STAKES = {"L": "loss", "D": "a double", "C": "a crash or a hang", "W": "a wrong span", "S": "load on others"}
+AREAS = {"A": "The API server", "O": "Objects", "B": "The backend", "P": "The process", "L": "Load"}
+
+# Why some rows have no test: what they are about comes later.
+SHARDS = "comes with sharding: one replica reads everything"
+JAEGER = "comes with the extra `[jaeger]`"
+AUDIT = "comes with `audit`, which asks the backend for what it was sent"
+DESTINATIONS = "comes with several destinations"
+GRPC = "comes with gRPC: over HTTP a connection is kept for 300 s at most, and the next one is resolved anew"
+DISK = "comes with the ledger on disk: nothing is written to a disk now"
+MARKERS = "comes with the ledger on disk, which holds the marker; what cannot be read or written is left out today, by itself"
+RELOAD = "comes with reload: a configuration is read at the start only"
+NOT_YET = "not yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A fault."""
+
+    name: str
+    stakes: str
+    """Letters of STAKES."""
+    fault: str
+    """What fails, in a few words."""
+    why_not: str = ""
+    """Why there is no test of it; empty if there is one."""
+
+
+ROWS = (
+    Row("A1", "LW", "410 when a watch starts", NOT_YET),
+    Row("A2", "LC", "410 in the middle of a stream", NOT_YET),
+    Row("A3", "S", "the server closes the watch again and again", NOT_YET),
+    Row("A4", "L", "a stream is cut inside a line, or comes in single bytes", NOT_YET),
+    Row("A5", "C", "connections are reset, the server restarts", NOT_YET),
+    Row("A6", "S", "429 with Retry-After", NOT_YET),
+    Row("A7", "C", "5xx, or nobody listens, for long", NOT_YET),
+    Row("A8", "C", "a list comes very slowly", NOT_YET),
+    Row("A9", "L", "a connection dies without a word", NOT_YET),
+    Row("A10", "W", "a second API server lags behind the first", NOT_YET),
+    Row("A11", "S", "no bookmarks, or too many"),
+    Row("A12", "L", "the version goes back: etcd was restored", NOT_YET),
+    Row("A13", "W", "etcd was restored, and runs execute a second time under one UID", NOT_YET),
+    Row("A14", "C", "Tekton is not installed yet", NOT_YET),
+    Row("A15", "LW", "Tekton is removed and comes back", NOT_YET),
+    Row("A16", "WD", "v1beta1 and v1, both served", NOT_YET),
+    Row("A17", "L", "a right is taken away and given back", NOT_YET),
+    Row("A18", "C", "rights in some namespaces only", NOT_YET),
+    Row("A19", "C", "the token expires", NOT_YET),
+    Row("A20", "C", "the authority changes", NOT_YET),
+    Row("A21", "WD", "our own clock is wrong and steps", NOT_YET),
+    Row("A22", "W", "kinds come in any order", NOT_YET),
+    Row("A23", "L", "a list expires between two pages", NOT_YET),
+    Row("A24", "LC", "one object breaks the list for the server", NOT_YET),
+    Row("A25", "L", "lists can be streamed, or not", NOT_YET),
+    Row("A26", "DL", "an old server ignores the shard selector", SHARDS),
+    Row("O1", "C", "an object of some megabytes", NOT_YET),
+    Row("O2", "C", "what should be there is null or missing", NOT_YET),
+    Row("O3", "C", "fields, reasons and conditions that nobody knows", NOT_YET),
+    Row("O4", "CL", "a field of a wrong type", NOT_YET),
+    Row("O5", "W", "an end before its start", NOT_YET),
+    Row("O6", "W", "a Pod is made again under the same name", NOT_YET),
+    Row("O7", "W", "times in whole seconds, steps of no length", NOT_YET),
+    Row("O8", "WL", "the same name with a new UID, while nobody watched", NOT_YET),
+    Row("O9", "WL", "a run is deleted while it runs", NOT_YET),
+    Row("O10", "L", "a run ends and is deleted at once", NOT_YET),
+    Row("O11", "CL", "characters that no text should have", NOT_YET),
+    Row("O12", "WD", "steps without a name, twice or in another order", NOT_YET),
+    Row("O13", "L", "3,000 steps in one run", NOT_YET),
+    Row("O14", "WD", "retries", NOT_YET),
+    Row("O15", "CW", "a trace context that is none", NOT_YET),
+    Row("O16", "W", "a trace context of somebody else", NOT_YET),
+    Row("O17", "W", "owners that are missing or of another kind", NOT_YET),
+    Row("O18", "D", "a run changes after its end", NOT_YET),
+    Row("O19", "C", "a run that never ends", NOT_YET),
+    Row("O20", "CW", "times beyond what can be written", NOT_YET),
+    Row("O21", "W", "Pods that never ran, were evicted, or have sidecars", NOT_YET),
+    Row("O22", "CS", "256 KiB of annotations", NOT_YET),
+    Row("O23", "C", "JSON that is 100,000 levels deep", NOT_YET),
+    Row("B1", "L", "the backend cannot be reached, also at the start", NOT_YET),
+    Row("B2", "S", "the backend answers very slowly", NOT_YET),
+    Row("B3", "L", "400 for one bad span among others", NOT_YET),
+    Row("B4", "L", "401 or 403", NOT_YET),
+    Row("B5", "L", "404, 405 or 415", NOT_YET),
+    Row("B6", "L", "413: a request is too large", NOT_YET),
+    Row("B7", "SL", "429 or 503 with Retry-After", NOT_YET),
+    Row("B8", "LD", "500", NOT_YET),
+    Row("B9", "L", "a part of a request is rejected", NOT_YET),
+    Row("B10", "D", "the backend takes a request and hangs", NOT_YET),
+    Row("B11", "D", "the backend takes a request and resets the connection", NOT_YET),
+    Row("B12", "L", "a redirect", NOT_YET),
+    Row("B13", "L", "200 with the page of a proxy", NOT_YET),
+    Row("B14", "L", "the backend's name has no address, or a new one", NOT_YET),
+    Row("B15", "L", "a certificate expires or is replaced", NOT_YET),
+    Row("B16", "LC", "the backend is away for 8 hours", NOT_YET),
+    Row("B17", "L", "the backend says that it stored what it did not", AUDIT),
+    Row("B18", "LS", "one of two destinations is broken", DESTINATIONS),
+    Row("B19", "S", "one replica of the backend gets everything", GRPC),
+    Row("B20", "L", "an old Jaeger (Thrift over HTTP)", JAEGER),
+    Row("P1", "LD", "SIGTERM while spans are sent", NOT_YET),
+    Row("P2", "LD", "SIGKILL at any moment", NOT_YET),
+    Row("P3", "L", "killed for its memory", NOT_YET),
+    Row("P4", "C", "one object ends the process each time", MARKERS),
+    Row("P5", "D", "a planned change of the leader", NOT_YET),
+    Row("P6", "D", "the leader loses the API server, not the backend", NOT_YET),
+    Row("P7", "DW", "two leaders: one was frozen beyond its Lease", NOT_YET),
+    Row("P8", "CL", "the disk is full", DISK),
+    Row("P9", "C", "no folder can be written to", DISK),
+    Row("P10", "CL", "the ledger on disk is torn", DISK),
+    Row("P11", "C", "the event loop stands still", NOT_YET),
+    Row("P12", "C", "64 file descriptors, few processes", NOT_YET),
+    Row("P13", "WD", "a new version, and back", NOT_YET),
+    Row("P14", "C", "a bad configuration comes while it runs", RELOAD),
+    Row("P15", "L", "a restart every 20 s under load", NOT_YET),
+    Row("P16", "C", "neither API server nor backend at the start", NOT_YET),
+    Row("P17", "DC", "a tenth of a processor", NOT_YET),
+    Row("L1", "L", "10,000 TaskRuns in a minute", NOT_YET),
+    Row("L2", "L", "100,000 ended runs at the start", NOT_YET),
+    Row("L3", "L", "100,000 ended runs, and the backend is away", NOT_YET),
+    Row("L4", "L", "an hour of a million runs a day, with peaks", NOT_YET),
+    Row("L5", "C", "24 hours", NOT_YET),
+    Row("L6", "S", "one namespace makes nearly all runs", NOT_YET),
+    Row("L7", "L", "50,000 runs are deleted at once", NOT_YET),
+    Row("L8", "S", "410 on every watch at 100,000 objects", NOT_YET),
+    Row("L9", "S", "thousands of names of steps", NOT_YET),
+)
+BY_NAME = {row.name: row for row in ROWS}

@@ -211,7 +211,7 @@ class Transport:
         has_files = any((self._settings.ca_file, self._settings.cert_file, self._settings.key_file))
         tls = tls_context(self._settings) if has_files else None
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # each watch holds one, for as long as it lasts
+            connector=aiohttp.TCPConnector(limit=0, use_dns_cache=False),  # each watch holds one; each looks the address up
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,

@@ -264,6 +264,7 @@ def test_a_backend_that_does_not_take_it(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.row("B1")
 def test_a_backend_that_comes_later(tmp_path: Path) -> None:
     """Nobody listens there: it is waited for, and gets everything."""
 

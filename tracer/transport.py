@@ -39,8 +39,11 @@ _OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", 
 _LONGEST_NUMBER = 18
 _HTTP2_SETTINGS = repr(b"\x04\x00\x00\x00\x00\x00")[2:-1]  # how the error quotes what such a server says first
 _AUTOMATIC_GZIP_OR_ZLIB = 47
-_FAILURES = (InputError, aiohttp.ClientError, OSError, UnicodeError)
-"""What keeps a request from being answered; TimeoutError is an OSError, and InvalidURL a ClientError."""
+_FAILURES = (InputError, aiohttp.ClientError, OSError, UnicodeError, RuntimeError)
+"""What keeps a request from being answered; TimeoutError is an OSError, and InvalidURL a ClientError.
+
+A RuntimeError says that there can be no more threads; a name is looked up in one.
+"""
 
 
 class Reason(StrEnum):
@@ -390,6 +393,8 @@ def _no_answer(error: Exception, settings: TransportSettings, slow: str) -> NoAn
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: the proxy is not there ({_strerror(error)})")
         case aiohttp.ClientConnectorDNSError():
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: the name {error.host} is not known")
+        case RuntimeError():
+            return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: {error}")
         case _ if tls is not None:
             return _tls_failure(tls, settings)
         case aiohttp.ClientConnectorError():

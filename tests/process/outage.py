@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 
 from tests.kit import Json, at, at_ns, meta, succeeded, task_run
@@ -20,6 +20,8 @@ STEPS = 3
 SPANS = STEPS + 2  # of a run: itself, what it waited for, and its steps
 _BEGAN_S = 600.0  # later than any deadline of what has ended
 _MOMENT_S = 5.0
+
+Said = dict[tuple[What, str], None]
 
 
 def run(number: int, namespace: str = "ns", steps: int = STEPS) -> Json:
@@ -41,7 +43,7 @@ def expected(count: int) -> Mapping[bytes, bytes]:
 class Scene:
     """What plays together."""
 
-    def __init__(self, one: Stage, receiver: Receiver, said: list[Event]) -> None:
+    def __init__(self, one: Stage, receiver: Receiver, said: Said) -> None:
         """Take it."""
         self.one, self.receiver, self._said = one, receiver, said
 
@@ -56,8 +58,8 @@ class Scene:
         return self.one.app.controller.sender
 
     def sentences(self, what: What) -> list[str]:
-        """Give what was said of one sort."""
-        return [event.message for event in self._said if event.what is what]
+        """Give what was said of one sort, each sentence once."""
+        return [sentence for of, sentence in self._said if of is what]
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so; time passes only while there is trouble, or nothing to send."""
@@ -84,17 +86,26 @@ async def scene(
     runs: Iterable[Json],
     settings: Mapping[str, str] | None = None,
     *,
+    server: ApiServer | None = None,
     try_ms: int = 0,
     within_s: float = WITHIN_S,
 ) -> AsyncIterator[Scene]:
-    """Open the stage when some runs have ended, with a backend that is open, or will be; a try may take so many milliseconds."""
-    said = list[Event]()
+    """Open the stage when some runs have ended, with a backend that is open, or will be; a try may take so many milliseconds.
+
+    A server that is given is open already.
+    """
+    said: Said = {}
+
+    def hear(event: Event) -> None:
+        said[event.what, event.message] = None
+
     environment = {"OTEL_EXPORTER_OTLP_TIMEOUT": str(try_ms)} if try_ms else {}
     chosen = load({"otlp.endpoint": receiver.url, **(settings or {})}, environment)
-    async with asyncio.timeout(within_s), ApiServer() as server:
+    async with asyncio.timeout(within_s), AsyncExitStack() as held:
+        api = server if server is not None else await held.enter_async_context(ApiServer())
         for content in runs:
-            server.put(content)
-        async with stage(at_ns(_BEGAN_S), server, chosen, said.append) as one:
+            api.put(content)
+        async with stage(at_ns(_BEGAN_S), api, chosen, hear) as one:
             yield Scene(one, receiver, said)
 
 

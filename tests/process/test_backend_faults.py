@@ -27,7 +27,7 @@ RUNS = 150
 """More than a request holds."""
 TRY_MS = 300
 """For a backend that hangs: of real time, in which the network lives."""
-SLOW_TRY_MS = 150
+SLOW_TRY_MS = 100
 TIMES_FASTER = TRY_TIMEOUT_S * 1000 / SLOW_TRY_MS
 """Than a slow backend really is; so is our patience."""
 HOUR_S, LONGEST_PAUSE_S = 3600.0, 30.0
@@ -71,7 +71,7 @@ async def one_more(one: Scene) -> None:
         pytest.param(repeat(takes_at_most(50)), What.BACKEND_FAILED, "answered 413", 0, id="413", marks=pytest.mark.row("B6")),
         pytest.param([says(500)] * 30, What.BACKEND_FAILED, "answered 500", 0, id="500", marks=pytest.mark.row("B8")),
         pytest.param(
-            [hang] * 3, What.BACKEND_FAILED, "did not answer", 3 * REQUEST_SPANS, id="hangs", marks=pytest.mark.row("B10")
+            [hang] * 2, What.BACKEND_FAILED, "did not answer", 2 * REQUEST_SPANS, id="hangs", marks=pytest.mark.row("B10")
         ),
         pytest.param([reset] * 3, What.BACKEND_FAILED, "broke off", 3 * REQUEST_SPANS, id="reset", marks=pytest.mark.row("B11")),
         pytest.param(

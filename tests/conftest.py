@@ -46,8 +46,9 @@ def tally(request: pytest.FixtureRequest) -> Tally:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say of each row that was tried what was lost, repeated and in conflict."""
-    reports = [one for how in ("passed", "failed") for one in terminalreporter.stats.get(how, []) if one.when == "call"]
+    """Say of each row that was tried what was lost, repeated and in conflict, and why a test of it was skipped."""
+    ends = ("passed", "failed", "skipped")
+    reports = [one for how in ends for one in terminalreporter.stats.get(how, []) if one.when == "call"]
     for row in ROWS:
         of_it = [one for one in reports if (ROW, row.name) in one.user_properties]
         costs = [cost for one in of_it for name, cost in one.user_properties if name == COST]
@@ -55,5 +56,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         said = [str(sum(costs, Cost()))] if costs else []
         said += [f"{failed} of {len(of_it)} tests failed" if failed else f"{len(of_it)} {'tests' if len(of_it) > 1 else 'test'}"]
         said += [row.left_out] if row.left_out else []
+        said += [f"skipped: {one.longrepr[2].removeprefix('Skipped: ')}" for one in of_it if one.skipped]
         if of_it:
             terminalreporter.write_line(f"{row.name:<5}{row.fault}: {'; '.join(said)}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import math
 from typing import NoReturn
 
 from aiohttp import web
@@ -56,6 +57,17 @@ def takes_at_most(spans: int) -> Reply:
         if len(span_names(body)) > spans:
             return web.Response(status=413)
         return await acknowledge(receiver, request, body)
+
+    return reply
+
+
+def slowly(seconds: float, bytes_per_s: float = math.inf) -> Reply:
+    """Take the request, and say so after a while, that is longer the larger it is."""
+
+    async def reply(receiver: Receiver, request: web.Request, body: bytes) -> web.StreamResponse:
+        response = await acknowledge(receiver, request, body)
+        await asyncio.sleep(seconds + len(body) / bytes_per_s)
+        return response
 
     return reply
 

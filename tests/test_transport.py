@@ -107,6 +107,7 @@ def test_no_more_than_a_mebibyte_is_held(is_packed: bool) -> None:  # noqa: FBT0
     assert (len(got.body) <= MOST_ANSWER_BYTES < MANY_BYTES, got.is_whole) == (True, False)
 
 
+@pytest.mark.row("B12")
 def test_a_redirect_is_not_followed() -> None:
     """Nobody is asked but the address that was given."""
 
@@ -236,7 +237,7 @@ def test_no_tls_where_tls_is_asked() -> None:
     assert (got.reason, "http:// instead of https://" in got.why) == (Reason.UNUSABLE, True)
 
 
-@pytest.mark.row("A20")
+@pytest.mark.row("A20", "B4", "B15")
 def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
     """New headers and a new authority count from the next request on; a file that vanished is told, and heals."""
     headers, authority = tmp_path / "headers", trustme.CA()
@@ -273,6 +274,7 @@ def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
     assert seen == ["Bearer one", "Bearer second", "Bearer third"]
 
 
+@pytest.mark.row("B14")
 def test_connections_are_kept_and_grow_old() -> None:
     """Requests share a connection; after five minutes there is a new one, so that addresses are looked up again."""
     ports: list[object] = []

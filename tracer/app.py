@@ -4,7 +4,6 @@ Keeps: tasks are started here and nowhere else, in one group, so that none is lo
 """
 
 import asyncio
-import platform
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
@@ -47,6 +46,10 @@ class Account(Api, Protocol):
     @property
     def namespace(self) -> str:
         """Where our own objects are."""
+
+    @property
+    def identity(self) -> str:
+        """Which replica we are."""
 
     @property
     def transport(self) -> TransportSettings:
@@ -121,8 +124,7 @@ class App:
         self._leadership: Leadership | None = None
         self._is_first_recall = True
         if not is_dry and settings.config.leader.enabled:
-            identity = f"{platform.node()}_{clock.random_bytes(4).hex()}"  # a Pod's name, and another one after a restart
-            self._leadership = Leadership(self._own(OwnKind.LEASE, LEASE_NAME), identity, clock, report)
+            self._leadership = Leadership(self._own(OwnKind.LEASE, LEASE_NAME), account.identity, clock, report)
         if not is_dry:
             self._checkpoints = Checkpoints(
                 self._own(OwnKind.CONFIG_MAP, CHECKPOINT_NAME), clock, self._recall, lambda: self.controller.checkpoint, report

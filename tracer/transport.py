@@ -42,8 +42,11 @@ _OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", 
 _LONGEST_NUMBER = 18
 _HTTP2_SETTINGS = repr(b"\x04\x00\x00\x00\x00\x00")[2:-1]  # how the error quotes what such a server says first
 _AUTOMATIC_GZIP_OR_ZLIB = 47
-_FAILURES = (InputError, aiohttp.ClientError, OSError, UnicodeError)
-"""What keeps a request from being answered; TimeoutError is an OSError, and InvalidURL a ClientError."""
+_FAILURES = (InputError, aiohttp.ClientError, OSError, UnicodeError, RuntimeError)
+"""What keeps a request from being answered; TimeoutError is an OSError, and InvalidURL a ClientError.
+
+A RuntimeError says that there can be no more threads; a name is looked up in one.
+"""
 
 
 class Reason(StrEnum):
@@ -229,7 +232,7 @@ class Transport:
         has_files = any((self._settings.ca_file, self._settings.cert_file, self._settings.key_file))
         tls = tls_context(self._settings) if has_files else None
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # each watch holds one, for as long as it lasts
+            connector=aiohttp.TCPConnector(limit=0, use_dns_cache=False),  # each watch holds one; each looks the address up
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
@@ -408,6 +411,8 @@ def _no_answer(error: Exception, settings: TransportSettings, slow: str) -> NoAn
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: the proxy is not there ({_strerror(error)})")
         case aiohttp.ClientConnectorDNSError():
             return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: the name {error.host} is not known")
+        case RuntimeError():
+            return NoAnswer(Reason.UNREACHABLE, f"cannot be reached: {error}")
         case _ if tls is not None:
             return _tls_failure(tls, settings)
         case aiohttp.ClientConnectorError():

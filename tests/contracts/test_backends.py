@@ -132,6 +132,7 @@ UNKNOWN: dict[str, Sequence[Reply]] = {
 }
 
 
+@pytest.mark.row("B10", "B11")
 @backends
 @pytest.mark.parametrize("replies", UNKNOWN.values(), ids=UNKNOWN.keys())
 def test_what_may_have_arrived_is_sent_again_with_the_same_bytes(make: MakeBackend, replies: Sequence[Reply]) -> None:
@@ -141,6 +142,7 @@ def test_what_may_have_arrived_is_sent_again_with_the_same_bytes(make: MakeBacke
     assert max(one.receiver.times_taken.values()) > 1
 
 
+@pytest.mark.row("B7")
 @backends
 def test_a_backend_is_left_alone_as_long_as_it_asks(make: MakeBackend) -> None:
     """Nothing is sent before the wait that a backend asks for is over, by any of the requests; it is obeyed up to 5 minutes."""
@@ -180,6 +182,7 @@ def test_a_backend_that_asks_for_no_wait_is_left_alone_all_the_same(make: MakeBa
     assert len(clock.slept) >= 5
 
 
+@pytest.mark.row("B4")
 @backends
 def test_what_a_person_must_mend_is_tried_every_half_minute(make: MakeBackend) -> None:
     """Wrong credentials or a wrong address cost nothing but time."""
@@ -190,6 +193,7 @@ def test_what_a_person_must_mend_is_tried_every_half_minute(make: MakeBackend) -
     assert one.outbox.books.held == len(one.all)
 
 
+@pytest.mark.row("B9")
 @backends
 def test_partial_success_is_counted_and_not_sent_again(make: MakeBackend) -> None:
     """What a backend says that it did not take is rejected, by its own number and reason, and never offered again."""
@@ -199,6 +203,7 @@ def test_partial_success_is_counted_and_not_sent_again(make: MakeBackend) -> Non
     assert set(one.receiver.times_taken.values()) == {1}
 
 
+@pytest.mark.row("B9")
 @backends
 def test_a_backend_cannot_reject_more_than_it_was_sent(make: MakeBackend) -> None:
     """A lie about the number of rejected spans does not spoil the books."""
@@ -206,6 +211,7 @@ def test_a_backend_cannot_reject_more_than_it_was_sent(make: MakeBackend) -> Non
     assert one.outbox.books.rejected <= len(one.all)
 
 
+@pytest.mark.row("B3")
 @backends
 def test_one_bad_span_does_not_spoil_the_others(make: MakeBackend) -> None:
     """A span for which a backend refuses any request is found by halving, in few requests, and rejected; the others arrive."""
@@ -215,6 +221,7 @@ def test_one_bad_span_does_not_spoil_the_others(make: MakeBackend) -> None:
     assert len(clock.slept) <= 1
 
 
+@pytest.mark.row("B8")
 @backends
 def test_a_span_that_breaks_a_backend_is_given_up_only_after_many_tries(make: MakeBackend) -> None:
     """A request that gives 500 again and again while others pass is treated like a bad one."""
@@ -222,6 +229,7 @@ def test_a_span_that_breaks_a_backend_is_given_up_only_after_many_tries(make: Ma
     assert (one.outbox.books.rejected, len(one.receiver.spans)) == (1, len(one.all) - 1)
 
 
+@pytest.mark.row("B8")
 @backends
 @pytest.mark.parametrize("status", [400, 500])
 def test_a_backend_that_refuses_everything_costs_no_span(make: MakeBackend, status: int) -> None:
@@ -231,6 +239,7 @@ def test_a_backend_that_refuses_everything_costs_no_span(make: MakeBackend, stat
     assert one.outbox.books.rejected == 0
 
 
+@pytest.mark.row("B8")
 @backends
 def test_an_outage_is_no_blame(make: MakeBackend) -> None:
     """What failed often while the backend was away is as good as new when it is back: one 500 then costs nothing."""
@@ -239,6 +248,7 @@ def test_an_outage_is_no_blame(make: MakeBackend) -> None:
     assert one.outbox.books.rejected == 0
 
 
+@pytest.mark.row("B6")
 @backends
 def test_a_request_that_is_too_large_is_halved(make: MakeBackend) -> None:
     """A backend that takes small requests gets small ones."""

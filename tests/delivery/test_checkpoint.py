@@ -51,6 +51,7 @@ def test_what_does_not_fit_is_little() -> None:
     assert 100_000 * MARK_BYTES < len(written.binary["done"]) <= MOST_BYTES
 
 
+@pytest.mark.row("P13")
 def test_a_later_version_may_add_keys() -> None:
     """A key that is not known is left alone; an empty ConfigMap is no checkpoint at all."""
     written = write(Checkpoint({mark_of("a"): None}))

@@ -67,6 +67,7 @@ class Account:
 
     url = "https://it"
     namespace = "its"
+    identity = "it"
 
     def headers(self, *, is_refused: bool) -> dict[str, str]:  # noqa: ARG002 - a door's shape
         """Say nothing."""

@@ -235,6 +235,7 @@ def test_a_lease_is_given_back_after_a_renewal_that_was_cut_off() -> None:
     tell(story)
 
 
+@pytest.mark.row("P6")
 def test_who_cannot_renew_stops_before_the_deadline() -> None:
     """The API server hangs: within 10 s of the last renewal the leader has stopped, though its request still waits."""
 
@@ -299,6 +300,7 @@ def test_a_long_failure_ends_the_term_and_the_next_one_begins(fault: Fault) -> N
     tell(story)
 
 
+@pytest.mark.row("P7")
 @pytest.mark.parametrize("is_followed", [False, True])
 def test_who_stood_still_loses_the_lease(is_followed: bool) -> None:  # noqa: FBT001 - a table
     """A process that was frozen stops as soon as it wakes; it leads again only if nobody has followed it."""

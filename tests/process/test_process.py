@@ -83,8 +83,10 @@ class Tracer:
 
 
 @asynccontextmanager
-async def tracer(folder: Path, api: str, backend: str, *more: str, authority: Path | None = None) -> AsyncIterator[Tracer]:
-    """Start it; it must be done within the deadline, and it is ended in any case."""
+async def tracer(
+    folder: Path, api: str, backend: str, *more: str, authority: Path | None = None, within: str = "", within_s: float = WITHIN_S
+) -> AsyncIterator[Tracer]:
+    """Start it, within limits that a shell sets; it must be done within the deadline, and it is ended in any case."""
     kubeconfig = folder / "kubeconfig"
     cluster = {"server": api, **({"certificate-authority": str(authority)} if authority is not None else {})}
     named = {
@@ -94,15 +96,16 @@ async def tracer(folder: Path, api: str, backend: str, *more: str, authority: Pa
     }
     kubeconfig.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "it", **named}))
     arguments = ("run", "--kubeconfig", str(kubeconfig), "--otlp-endpoint", backend, "--listen", "127.0.0.1:0", *more)
-    async with asyncio.timeout(WITHIN_S), started(*arguments) as one:
+    async with asyncio.timeout(within_s), started(*arguments, within=within) as one:
         yield one
     assert TOKEN not in f"{one.lines}{one.said}{one.out!r}"
 
 
 @asynccontextmanager
-async def started(*arguments: str, **environment: str) -> AsyncIterator[Tracer]:
-    """Start it with arguments."""
+async def started(*arguments: str, within: str = "", **environment: str) -> AsyncIterator[Tracer]:
+    """Start it with arguments, after what a shell is to do first."""
     process = await asyncio.create_subprocess_exec(
+        *(("sh", "-c", f'{within}; exec "$@"', "sh") if within else ()),
         *(sys.executable, "-m", "tracer", *arguments),
         env={"PATH": os.defpath, "PYTHONPATH": str(HERE.parent), "PYTHONDONTWRITEBYTECODE": "1", **environment},
         stdout=asyncio.subprocess.PIPE,
@@ -299,6 +302,7 @@ def test_a_backend_that_does_not_take_it(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.row("B1")
 def test_a_backend_that_comes_later(tmp_path: Path) -> None:
     """Nobody listens there: it is waited for, and gets everything."""
 
@@ -345,6 +349,7 @@ def test_what_cannot_be_used(tmp_path: Path, arguments: list[str], code: int, se
 # ---------------------------------------------------------------- the end
 
 
+@pytest.mark.row("P1")
 def test_what_is_due_is_delivered_first(tmp_path: Path) -> None:
     """A run that ends just before SIGTERM is delivered before the process ends."""
 
@@ -358,6 +363,7 @@ def test_what_is_due_is_delivered_first(tmp_path: Path) -> None:
     play(story, iter((says(503),)))
 
 
+@pytest.mark.row("P1")
 def test_a_backend_that_hangs_does_not_keep_it(tmp_path: Path) -> None:
     """A second SIGTERM ends it at once, though a request is under way."""
 

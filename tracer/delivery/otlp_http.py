@@ -52,12 +52,20 @@ class OtlpHttp:
         headers = {"Content-Type": PROTOBUF}
         if self._is_compressed:
             headers["Content-Encoding"] = "gzip"
-            body = await asyncio.to_thread(gzip.compress, body, mtime=0)
+            body = await _packed(body)
         answer = await self._transport.post(self._url, body, headers, timeout_s)
         if isinstance(answer, Answer):
             return understand(answer, self._name)
         why = f"{self._name} {answer.why}"
         return Refused(why) if answer.reason is Reason.UNUSABLE else Retry(why, _TROUBLES[answer.reason])
+
+
+async def _packed(body: bytes) -> bytes:
+    """Compress, beside the loop if there may be one more thread."""
+    try:
+        return await asyncio.to_thread(gzip.compress, body, mtime=0)
+    except RuntimeError:
+        return gzip.compress(body, mtime=0)
 
 
 def understand(answer: Answer, name: str) -> Outcome:

@@ -34,6 +34,7 @@ class Receiver:
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     """Headers and body of each request, taken or not."""
     keeps_requests: bool = True
+    host: str = "127.0.0.1"
     port: int = 0
     """Where to listen on loopback; 0 for any free port."""
     url: str = ""
@@ -48,7 +49,7 @@ class Receiver:
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
+        site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self.tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http{'s' if self.tls is not None else ''}://{host}:{port}{TRACES_PATH}"

@@ -84,7 +84,7 @@ def test_a_server_that_was_restored_from_a_backup(tally: Tally) -> None:
         one.server.restore(version)
         one.server.put(run("after"))
         await one.until(lambda: any(each.errors["restored"] for each in one.reflectors))
-        await one.until(lambda: all(each.is_current for each in one.reflectors))
+        await one.until(lambda: all(each.errors["lost"] and each.is_current for each in one.reflectors))
 
     receiver, one, said = tell(story)
     tally(receiver, due(run("before"), run("after"), *(run(f"lost-{number}") for number in range(20))))

@@ -114,7 +114,7 @@ def test_what_ended_and_was_deleted_in_a_gap_is_told(tally: Tally) -> None:
         for kind in WATCHED:
             FAULTS["compaction"].end(played.server, kind)
         runs = [one for kind in RUNS_AND_PODS for one in played.reflectors(kind)]
-        await played.one.until(lambda: all(one.lists > 1 and one.is_current for one in runs))
+        await played.one.until(lambda: all(one.lists > 1 and one.is_current for one in played.reflectors()))
         assert [one.course.existing for one in runs] == [0, 0, 0]
 
     played = play("success", story)

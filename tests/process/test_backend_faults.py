@@ -136,7 +136,6 @@ def test_a_slow_backend_gets_all(reply: Reply, tally: Tally) -> None:
     """A try gets more time and less to carry, so that all arrives, and no span is sent more than three times in the mean."""
     one = play(repeat(reply), one_more, try_ms=SLOW_TRY_MS)
     tally(one.receiver, expected(RUNS + 1), repeats_at_most=2 * SPANS * (RUNS + 1))
-    assert max(one.receiver.times_taken.values()) > 1
 
 
 @pytest.mark.row("B3")

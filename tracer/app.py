@@ -4,6 +4,7 @@ Keeps: tasks are started here and nowhere else, in one group, so that none is lo
 """
 
 import asyncio
+import platform
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
@@ -46,10 +47,6 @@ class Account(Api, Protocol):
     @property
     def namespace(self) -> str:
         """Where our own objects are."""
-
-    @property
-    def identity(self) -> str:
-        """Which replica we are."""
 
     @property
     def transport(self) -> TransportSettings:
@@ -96,7 +93,7 @@ class App:
     ) -> None:
         """Wire it; nothing is asked or sent yet. `show` is given what the backend has taken."""
         otlp = settings.config.otlp
-        self.is_stopping = self._is_ending = False
+        self.is_stopping = self._sends = self._has_led = False
         self._settings, self._account, self._clock, self._report = settings, account, clock, report
         self._to_cluster, self._to_backend = Transport(account.transport, clock), Transport(settings.transport, clock)
         sent = OtlpHttp(self._to_backend, otlp.endpoint, settings.endpoint_name, is_compressed=otlp.compression == "gzip")
@@ -122,25 +119,22 @@ class App:
         self._backend_name = "nobody: a dry run" if is_dry else settings.endpoint_name
         self._checkpoints: Checkpoints | None = None
         self._leadership: Leadership | None = None
-        self._is_first_recall = True
         if not is_dry and settings.config.leader.enabled:
-            self._leadership = Leadership(self._own(OwnKind.LEASE, LEASE_NAME), account.identity, clock, report)
+            identity = f"{platform.node()}_{clock.random_bytes(4).hex()}"  # anew in each process: who is warm goes first
+            self._leadership = Leadership(self._own(OwnKind.LEASE, LEASE_NAME), identity, clock, report)
         if not is_dry:
+            kept = self._own(OwnKind.CONFIG_MAP, CHECKPOINT_NAME)
             self._checkpoints = Checkpoints(
-                self._own(OwnKind.CONFIG_MAP, CHECKPOINT_NAME), clock, self._recall, lambda: self.controller.checkpoint, report
+                kept, settings.endpoint_name, clock, self._recall, lambda: self.controller.checkpoint, report
             )
 
     def _own(self, kind: OwnKind, name: str) -> NamedObject:
         return NamedObject(self._account, self._to_cluster, own_path(kind, self._account.namespace, name))
 
-    def _recall(self, found: Checkpoint | None) -> None:
-        """Go on from what is remembered; if nothing is, this is a first start, which may be told how far to look back."""
-        is_first, self._is_first_recall = self._is_first_recall, False
-        if found is not None:
-            self.controller.recall(found)
-        elif is_first:
-            not_before_s = self._clock.unix_ns() / SECOND_NS - age_s(self._settings.config.lookback)
-            self.controller.recall(Checkpoint(), int(max(0.0, not_before_s) * SECOND_NS))
+    def _recall(self, found: Checkpoint, is_first: bool) -> None:  # noqa: FBT001 - a door's shape
+        """Go on from what is remembered; a first start may be told how far to look back."""
+        not_before_s = self._clock.unix_ns() / SECOND_NS - age_s(self._settings.config.lookback) if is_first else 0.0
+        self.controller.recall(found, int(max(0.0, not_before_s) * SECOND_NS))
 
     @property
     def reflectors(self) -> list[Reflector]:
@@ -174,6 +168,8 @@ class App:
 
         Raises ApiError, RightsError or BackendError if that cannot be done.
         """
+        if self._checkpoints is not None:
+            self._checkpoints.only_adds = True
         failure = await self._run(stop, BACKEND_PATIENCE_S, ends_by_itself=True)
         if failure is not None:
             raise failure
@@ -203,22 +199,24 @@ class App:
                 deadline_s, self.is_stopping = self._clock.now_s() + grace_s, True
                 self._report(Event(What.STOPPING, f"Stopping: what is due is sent first, for at most {grace_s:g} s."))
             await _end(judging)
-            await self.controller.conclude()
-            await self._flush(stop, deadline_s, gives_up=ends_by_itself)
-            await _end(keeping)
-            self._is_ending = True
-            await _end(leading)
-            is_remembered = self.controller.leads and await self._write_last()
+            concluding = tasks.create_task(self.controller.conclude(), name="conclusion")
+            sending = tasks.create_task(self._flush(gives_up=ends_by_itself, after=concluding), name="flush")
+            while not sending.done() and not stop.is_urgent.is_set() and self._clock.now_s() < deadline_s:
+                await self._clock.wait(stop.is_urgent, _POLL_S)
+            for task in (concluding, sending, keeping, leading):
+                await _end(task)
+            if self.controller.leads and self._checkpoints is not None:
+                await self._checkpoints.write(LAST_TIMEOUT_S, must_look=True)
             if self._leadership is not None:
                 await self._leadership.release()
             await _end(beating)
-        self._say_account(is_remembered=is_remembered)
+        self._say_account()
         return failure
 
     async def _remember(self) -> None:
         """Keep in mind what is acknowledged, beyond this process."""
         if self._checkpoints is None:
-            self.controller.recall(Checkpoint())
+            self._recall(Checkpoint(), is_first=True)
         else:
             await self._checkpoints.run(lambda: self.controller.leads)
 
@@ -226,22 +224,41 @@ class App:
         """Send while we lead, which is always if nobody is asked."""
         if self._leadership is None or is_alone:
             await self._lead()
-        else:
-            await self._leadership.run(self._lead)
+            return
+        while not self.is_synced:  # a standby that is warm knows more than who has just begun
+            await self._clock.sleep(_POLL_S)
+        await self._leadership.run(self._lead)
 
     async def _lead(self) -> None:
         """Send, from where whoever led before has ended."""
-        if self._checkpoints is not None:
-            await self._checkpoints.read_first()
+        kept = self._checkpoints
+        if kept is not None:
+            await kept.read_first()
+        if self.is_stopping:
+            return  # who takes the lead at its end has sent nothing, and nothing to tell
+        if kept is not None and not kept.is_own and not kept.only_adds:
+            self.controller.count_lost(kept.stands.only_here)
         self.controller.lead()
+        self._has_led = True
+        try:
+            if kept is not None and kept.stands.only_here:
+                await kept.write()  # so that nobody counts it again
+            await self._send()
+        finally:
+            if not self.is_stopping:
+                self.controller.stand_by()
+
+    @property
+    def _led_last(self) -> bool:
+        """Whether nobody was seen to lead after us."""
+        return self._has_led and self._leadership is not None and self._leadership.is_holder
+
+    async def _send(self) -> None:
+        self._sends = True
         try:
             await self.controller.sender.run()
         finally:
-            if not self._is_ending:
-                self.controller.stand_by()
-
-    async def _write_last(self) -> bool:
-        return self._checkpoints is not None and await self._checkpoints.write(LAST_TIMEOUT_S)
+            self._sends = False
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:
@@ -284,23 +301,36 @@ class App:
         trouble = self._checkpoints.trouble if self._checkpoints is not None else ""
         return readings.awaited(self.reflectors) | ({"the checkpoint": trouble} if trouble else {})
 
-    async def _flush(self, stop: Stop, deadline_s: float, *, gives_up: bool) -> None:
-        """Send what is due, until all is answered for, there is no more time or, if that is enough to give up, it is refused."""
-        outbox, sender = self.controller.outbox, self.controller.sender
-        sender.hurry()
-        while not outbox.is_empty and self.controller.leads and not stop.is_urgent.is_set() and self._clock.now_s() < deadline_s:
-            if gives_up and isinstance(sender.trouble, Refused):
-                return
-            await self._clock.wait(stop.is_urgent, _POLL_S)
+    async def _flush(self, *, gives_up: bool, after: asyncio.Task[None]) -> None:
+        """Send what is due until all is answered for or, if that is enough to give up, it is refused.
 
-    def _say_account(self, *, is_remembered: bool) -> None:
-        outbox, only_here = self.controller.outbox, self.controller.only_here
-        if only_here and self.controller.leads and not is_remembered:  # else whoever leads next counts what is lost of them
-            self.controller.lose_with_process(only_here)
+        A leader whose Lease ends meanwhile, as the API server is away, goes on: two who send say the same.
+        """
+        outbox, sender = self.controller.outbox, self.controller.sender
+        async with asyncio.TaskGroup() as tasks:
+            own: asyncio.Task[None] | None = None
+            sender.hurry()
+            while self.controller.leads and not (after.done() and outbox.is_empty):
+                if gives_up and isinstance(sender.trouble, Refused):
+                    break
+                if not self._sends:
+                    own = tasks.create_task(self._send(), name="sender")
+                await self._clock.sleep(_POLL_S)
+            if own is not None:
+                own.cancel()
+
+    def _say_account(self) -> None:
+        outbox, controller = self.controller.outbox, self.controller
+        only_here = controller.checkpoint.only_here if controller.leads or self._led_last else {}
+        stands = self._checkpoints.stands.only_here if self._checkpoints is not None else {}
+        lost = sum(max(0, spans - stands.get(mark, 0)) for mark, spans in only_here.items())
+        if lost:  # of the others whoever leads next counts what is lost
+            controller.lose_with_process(lost)
         waiting = outbox.waiting + outbox.under_way
         fields = {"acknowledged": outbox.books.delivered, "rejected": outbox.books.rejected, "waiting": waiting}
         rest = "what was not acknowledged is sent after the next start" if waiting else "all that was due was answered for"
-        self._report(Event(What.STOPPED, f"Stopped; {rest}.", fields | ({"only_in_memory": only_here} if only_here else {})))
+        left = {"only_in_memory": sum(only_here.values())} if only_here else {}
+        self._report(Event(What.STOPPED, f"Stopped; {rest}.", fields | left))
 
 
 async def _end(task: asyncio.Task[None]) -> None:

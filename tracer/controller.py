@@ -10,7 +10,7 @@ Source: operations 2.1, 2.6 to 2.8, 2.11; decisions 0010, 0011.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from tracer.clock import Clock
@@ -168,10 +168,9 @@ class Controller:
     @property
     def checkpoint(self) -> Checkpoint:
         """What whoever comes after us must know; what we were told ourselves, too, as long as we do not know all that exists."""
-        joined = Checkpoint() if self.is_synced else Checkpoint(self._recalled.done, self._recalled.slots)
+        joined = Checkpoint(self._recalled.done, self._recalled.slots) if not self.is_synced else Checkpoint()
         for scope in self.scopes.values():
-            known = scope.ledger.checkpoint
-            joined = Checkpoint(joined.done | known.done, joined.slots | known.slots, joined.only_here + known.only_here)
+            joined |= scope.ledger.checkpoint
         return joined
 
     @property
@@ -180,13 +179,17 @@ class Controller:
         return all(scope.judged_ns is not None for scope in self.scopes.values())
 
     def lead(self) -> None:
-        """Offer all that is due, from now on. What whoever led before us had alone, and we have not, is lost."""
+        """Offer all that is due, from now on."""
         self.leads = True
-        lost = self._recalled.only_here - self.only_here
-        if lost > 0:
-            self.lose_with_process(lost)
         for scope in self.scopes.values():
             self._offer(scope.ledger.outstanding())
+
+    def count_lost(self, only_here: Mapping[bytes, int]) -> None:
+        """Count as lost what only a process that has ended had, by the marks of objects, but for those that we have, too."""
+        ours = set[bytes]().union(*(scope.ledger.held_marks for scope in self.scopes.values()))
+        lost = sum(spans for mark, spans in only_here.items() if mark not in ours and mark not in self._recalled.done)
+        if lost:
+            self.lose_with_process(lost)
 
     def stand_by(self) -> None:
         """Offer nothing from now on: somebody else sends."""

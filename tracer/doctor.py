@@ -262,7 +262,10 @@ class _Cluster:
             path = own_path(kind, self.own_namespace, name)
             group = COORDINATION_VERSION.partition("/")[0] if kind is OwnKind.LEASE else ""
             for right in questions.rights_to_write(kind.plural, group, self.own_namespace, name):
-                is_allowed = _is_allowed(await self._ask(questions.REVIEWS, questions.review(right)))
+                reviewed = await self._ask(questions.REVIEWS, questions.review(right))
+                is_allowed = _is_allowed(reviewed)
+                if is_allowed is None:
+                    return self._refused(Check.STATE, reviewed)
                 if not is_allowed:
                     lacking.append(f"this account may not {right.verb} the {kind} {name}")
             answer = await self._ask(path)

@@ -33,6 +33,9 @@ SETTLED_NS = 20 * 60 * SECOND_NS
 """After this time without news every deadline has passed."""
 
 
+BACKEND = "the backend"
+
+
 @dataclass
 class Sent:
     """One content of a span, as it stands in the backend."""
@@ -211,7 +214,7 @@ class Process:
     def recall(self) -> None:
         """Read the checkpoint."""
         self.version = self.world.version
-        self._recalled = read(self.world.texts) or Checkpoint()
+        self._recalled = read(self.world.texts, BACKEND) or Checkpoint()
         self.ledger.recall(self._recalled)
         self.known = {slot for slot in self.known if slot.owner_uid in self.seen} | self.world.said
 
@@ -225,9 +228,9 @@ class Process:
         found = self.ledger.checkpoint
         if self.judged_ns is None:
             found |= Checkpoint(self._recalled.done, self._recalled.slots)
-        world.texts, world.version = write(found), world.version + 1
+        world.texts, world.version = write(found, BACKEND), world.version + 1
         self.version = world.version
-        assert found.only_here == sum(due.spans for due in self.ledger.outstanding() if due.uid in self.gone)
+        assert sum(found.only_here.values()) == sum(due.spans for due in self.ledger.outstanding() if due.uid in self.gone)
         existing = {slot for slot in self.known if slot.owner_uid not in world.gone}
         world.said = frozenset(slot for slot in existing if slot.owner_uid in self.seen or self.judged_ns is None)
         for slot in world.said:

@@ -67,7 +67,6 @@ class Account:
 
     url = "https://it"
     namespace = "its"
-    identity = "it"
 
     def headers(self, *, is_refused: bool) -> dict[str, str]:  # noqa: ARG002 - a door's shape
         """Say nothing."""

@@ -17,6 +17,7 @@ from tracer.config import age_s
 from tracer.delivery.marks import MARK_BYTES
 from tracer.delivery.readings import Loss
 from tracer.demo.apiserver import ApiServer
+from tracer.demo.faults import Refuse
 from tracer.demo.receiver import Receiver
 from tracer.demo.stage import stage
 from tracer.events import What
@@ -164,6 +165,62 @@ def test_what_only_memory_held_is_counted_after_a_kill() -> None:
     play("run-deleted", test)
 
 
+def test_what_only_memory_held_is_counted_once() -> None:
+    """Ended while neither the backend nor the API server is there, it counts what nobody will have; its successor does not."""
+
+    async def test(played: Performance) -> None:
+        played.receiver.reply_with(repeat(says(503)))
+        await played.play()
+        played.server.fail(Refuse(503), times=math.inf)
+        await played.one.clock.move_on(60)
+        controller = played.one.app.controller
+        held = controller.only_here
+        assert held
+        await played.one.lose_replica(played.one.replicas[0], gracefully=True)
+        assert controller.lost_spans == {"restart": held}
+        played.server.heal()
+        await played.one.start()
+        await played.one.clock.move_on(INTERVAL_S + 1)
+        assert not played.one.app.controller.lost_spans
+
+    play("run-deleted", test, objects=(CONFIG_MAP, LEASE))
+
+
+def test_what_another_backend_has_is_not_taken_for_delivered(tally: Tally) -> None:
+    """A checkpoint of another endpoint counts as absent, and says so."""
+
+    async def test(played: Performance) -> None:
+        await played.end()
+        elsewhere = config_map(played)
+        elsewhere["data"]["destination"] = "http://elsewhere:4318/v1/traces"
+        await played.one.lose_replica(played.one.replicas[0])
+        played.server.put(elsewhere)
+        await played.one.start()
+        await played.one.end()
+        await played.one.delivered()
+        (said,) = played.sentences(What.CHECKPOINT_UNREADABLE)
+        assert said.endswith("counts as absent: it is of what was sent to 'http://elsewhere:4318/v1/traces'.")
+        tally(played.receiver, played.expected, repeats_at_most=len(played.expected))
+        assert set(played.receiver.times_taken.values()) == {2}
+
+    play("success", test)
+
+
+def test_a_config_map_that_was_emptied_is_written_again(tally: Tally) -> None:
+    """Somebody deletes it and creates it again: the last thing that a process does is to see that it stands there."""
+
+    async def test(played: Performance) -> None:
+        await played.end()
+        await played.one.clock.move_on(INTERVAL_S + 1)
+        played.server.delete(CONFIG_MAP)
+        played.server.put(CONFIG_MAP)
+        await restart(played, gracefully=True)
+        await played.one.end()
+        tally(played.receiver, played.expected)
+
+    play("success", test)
+
+
 def test_a_first_start_may_look_back_less_far() -> None:
     """What had ended before `lookback` is left out at the first start, and counted, and at no later start told either."""
 
@@ -191,7 +248,7 @@ def test_the_config_map_is_small_and_its_metadata_stays() -> None:
         await played.one.clock.move_on(INTERVAL_S + 1)
         said = config_map(played)
         assert said["metadata"]["labels"] == {"app": "tracer"}
-        assert said["data"] == {"format": "1", "spansOnlyInMemory": "0"}
+        assert said["data"] == {"format": "1", "destination": played.receiver.url, "spansOnlyInMemory": "0"}
         objects = sum(one.course.existing for one in played.reflectors() if one.feed.kind in {"PipelineRun", "TaskRun"})
         assert len(said["binaryData"]["done"]) == math.ceil(objects * MARK_BYTES / 3) * 4
         assert said["binaryData"]["slots"] == ""

@@ -16,7 +16,7 @@ from tracer.delivery.marks import MARK_BYTES
 MOST_BYTES = 900 << 10  # a ConfigMap takes 1 MiB, with its names and whatever a chart adds
 FORMAT = "1"  # raised when an older version could no longer read what is written: then it takes it for nothing
 _COUNT_BYTES = 2
-_MOST_SLOTS = (1 << 8 * _COUNT_BYTES) - 1
+_MOST = (1 << 8 * _COUNT_BYTES) - 1
 
 
 class UnreadableError(ValueError):
@@ -35,10 +35,10 @@ class Checkpoint:
     """What was acknowledged, as marks (`delivery/marks.py`)."""
 
     done: dict[bytes, None] = field(default_factory=dict)
-    """Objects that were told to their end, with everything acknowledged, the oldest first."""
+    """Objects of which, and of what is below them, nothing is to be sent any more, the oldest first, parents before children."""
     slots: dict[bytes, bytes] = field(default_factory=dict)
     """Of each other object the marks of its acknowledged slots, one after the other."""
-    only_here: int = 0
+    only_here: dict[bytes, int] = field(default_factory=dict)
     """How many spans were due of objects that exist no more, so that only the writer's memory had them."""
 
     def __or__(self, other: "Checkpoint") -> "Checkpoint":
@@ -46,7 +46,7 @@ class Checkpoint:
         slots = dict(self.slots)
         for mark, theirs in other.slots.items():
             slots[mark] = b"".join(dict.fromkeys([*each(slots.get(mark, b"")), *each(theirs)]))
-        return Checkpoint({**self.done, **other.done}, slots, max(self.only_here, other.only_here))
+        return Checkpoint(self.done | other.done, slots, self.only_here | other.only_here)
 
 
 def each(marks: bytes) -> Iterator[bytes]:
@@ -54,11 +54,16 @@ def each(marks: bytes) -> Iterator[bytes]:
     return (marks[start : start + MARK_BYTES] for start in range(0, len(marks), MARK_BYTES))
 
 
-def write(checkpoint: Checkpoint, most_bytes: int = MOST_BYTES) -> Texts:
-    """Write a checkpoint, of at most so many bytes: the newest of what is not done, then the newest of what is."""
-    left, slots = most_bytes, []
+def write(checkpoint: Checkpoint, destination: str, most_bytes: int = MOST_BYTES) -> Texts:
+    """Write a checkpoint of what a destination has, of at most so many bytes.
+
+    First comes what only memory has, then the newest of what is not done, then the newest of what is.
+    """
+    entries = (mark + min(spans, _MOST).to_bytes(_COUNT_BYTES, "big") for mark, spans in checkpoint.only_here.items())
+    only_here = b"".join(islice(entries, most_bytes // (MARK_BYTES + _COUNT_BYTES)))
+    left, slots = most_bytes - len(only_here), []
     for mark, marks in reversed(checkpoint.slots.items()):
-        kept = marks[: _MOST_SLOTS * MARK_BYTES]
+        kept = marks[: _MOST * MARK_BYTES]
         entry = mark + (len(kept) // MARK_BYTES).to_bytes(_COUNT_BYTES, "big") + kept
         if len(entry) > left:
             break
@@ -66,26 +71,29 @@ def write(checkpoint: Checkpoint, most_bytes: int = MOST_BYTES) -> Texts:
         slots.append(entry)
     most_done = left // MARK_BYTES
     done = b"".join(islice(checkpoint.done, max(0, len(checkpoint.done) - most_done), None))
-    data = {"format": FORMAT, "spansOnlyInMemory": str(checkpoint.only_here)}
-    return Texts(data, {"done": done, "slots": b"".join(reversed(slots))})
+    data = {"format": FORMAT, "destination": destination, "spansOnlyInMemory": str(sum(checkpoint.only_here.values()))}
+    return Texts(data, {"done": done, "slots": b"".join(reversed(slots)), "onlyInMemory": only_here})
 
 
-def read(texts: Texts) -> Checkpoint | None:
-    """Read a checkpoint; None if nothing was ever written.
+def read(texts: Texts, destination: str) -> Checkpoint | None:
+    """Read a checkpoint of what a destination has; None if nothing was ever written.
 
-    Raises UnreadableError if it is none, or one of a version that writes what this one cannot read.
+    Raises UnreadableError if it is none, one of another destination, or one of a version that writes what this one cannot read.
     """
     if not texts.data and not texts.binary:
         return None
     if (found := texts.data.get("format", "")) != FORMAT:
         raise UnreadableError(f"its format is {found[:20]!r} instead of {FORMAT!r}")
-    only_here = texts.data.get("spansOnlyInMemory", "0")
-    done = texts.binary.get("done", b"")
+    if (found := texts.data.get("destination", "")) != destination:
+        raise UnreadableError(f"it is of what was sent to {found[:200]!r}")
+    done, only_here = texts.binary.get("done", b""), texts.binary.get("onlyInMemory", b"")
     if len(done) % MARK_BYTES:
         raise UnreadableError(f"its key done has {len(done)} bytes, which is no multiple of {MARK_BYTES}")
-    if not only_here.isascii() or not only_here.isdigit() or len(only_here) > 2 * MARK_BYTES:
-        raise UnreadableError("its key spansOnlyInMemory is no number")
-    return Checkpoint(dict.fromkeys(each(done)), _read_slots(texts.binary.get("slots", b"")), int(only_here))
+    if len(only_here) % (size := MARK_BYTES + _COUNT_BYTES):
+        raise UnreadableError(f"its key onlyInMemory has {len(only_here)} bytes, which is no multiple of {size}")
+    counts = (only_here[at : at + size] for at in range(0, len(only_here), size))
+    held = {entry[:MARK_BYTES]: int.from_bytes(entry[MARK_BYTES:], "big") for entry in counts}
+    return Checkpoint(dict.fromkeys(each(done)), _read_slots(texts.binary.get("slots", b"")), held)
 
 
 def _read_slots(content: bytes) -> dict[bytes, bytes]:

@@ -214,6 +214,7 @@ class Ledger:
         """Hold what an object controls no longer than the object itself; what was not told with it is told alone."""
         for child in self._readings.children_by(owner_uid):
             if child.acknowledged.is_whole or self._is_too_old(child.value):
+                self.losses[Loss.TOO_OLD] += not child.acknowledged.is_whole
                 self._pass_over_below(child.uid)
                 self._readings.forget(child)
             else:
@@ -239,25 +240,45 @@ class Ledger:
     def recall(self, checkpoint: Checkpoint, not_before_ns: int = 0) -> None:
         """Take in what was acknowledged to others: to a process before this one, or to another replica.
 
-        What ended before not_before_ns (Unix) and is read before anybody asks what is due is not told either.
+        What ended before not_before_ns (Unix) and was read before anybody asks what is due is not told either.
         """
-        self._recalled, self._not_before_ns = checkpoint, not_before_ns
-        for cell in self._readings.cells.values():
+        self._recalled, self._not_before_ns = checkpoint, max(not_before_ns, self._not_before_ns)
+        for cell in list(self._readings.cells.values()):
             mark = cell.mark
             marks, is_whole = checkpoint.slots.get(mark, b""), mark in checkpoint.done
             if cell.acknowledged.recall(each(marks), is_whole=is_whole):
                 self._dirty[cell.uid] = None
+            if cell.owner is None and self._is_too_old(cell.value):
+                self._pass_over_below(cell.uid)
+                self._readings.forget(cell)
+                self.losses[Loss.TOO_OLD] += 1
 
     @property
     def checkpoint(self) -> Checkpoint:
         """What whoever comes after us must know."""
-        done, slots = self._readings.finished.copy(), {}
+        done, slots, only_here = self._readings.finished.copy(), {}, {}
+        whole: dict[str, bool] = {}
         for cell in self._readings.cells.values():
-            if cell.told_ns is not None or cell.acknowledged.is_whole:
-                done[cell.mark] = None
+            mark = cell.mark
+            if self._is_whole(cell, whole):
+                done[mark] = None
             elif marks := cell.acknowledged.marks:
-                slots[cell.mark] = marks
-        return Checkpoint(done, slots, self.only_here)
+                slots[mark] = marks
+            if cell.is_gone and cell.open_slots:
+                only_here[mark] = len(cell.open_slots)
+        return Checkpoint(done, slots, only_here)
+
+    def _is_whole(self, cell: Cell, known: dict[str, bool]) -> bool:
+        """Say whether nothing is to be sent any more of an object and of all below it; what was found is noted by UID."""
+        if cell.uid not in known:
+            is_told = cell.told_ns is not None or cell.acknowledged.is_whole
+            known[cell.uid] = is_told and all(self._is_whole(child, known) for child in self._readings.children_of(cell))
+        return known[cell.uid]
+
+    @property
+    def held_marks(self) -> set[bytes]:
+        """The marks of all objects that are held."""
+        return {cell.mark for cell in self._readings.cells.values()}
 
     # ------------------------------------------------------------ what is due
 

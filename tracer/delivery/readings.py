@@ -184,7 +184,7 @@ class Readings:
         self.losses: Counter[Loss] = Counter()
         self.listed_ns: dict[Kind, int] = {}
         self.finished: dict[bytes, None] = {}
-        """The marks of runs that were told whole and are held no more, and still exist, the oldest first."""
+        """The marks of runs of which nothing is to be told any more, that are held no more and still exist, the oldest first."""
         self.deleted = Deleted()
         """What no longer exists, and is not forgotten."""
         self._children: dict[str, dict[str, None]] = {}
@@ -193,7 +193,7 @@ class Readings:
         self._pods_named: dict[tuple[str, str], dict[str, None]] = {}
         self._stray_events: dict[str, tuple[int, dict[EventKey, Event]]] = {}
         self._finished_pods: set[bytes] = set()
-        self._began_ns = 0
+        self._events_since_ns = 0
         self._swept_ns = 0
 
     # ------------------------------------------------------------ what comes in
@@ -251,9 +251,9 @@ class Readings:
         if about.kind != Kind.POD or value.reason not in names.EVENT_REASONS or not about.uid:
             return None
         pod = self._pods.get(about.uid)
-        self._began_ns = self._began_ns or now_ns
+        self._events_since_ns = self._events_since_ns or now_ns
         if pod is None and mark_of(about.uid) in self._finished_pods:
-            self.losses[Loss.LATE_EVENT] += value.instant is None or value.instant[0] >= self._began_ns
+            self.losses[Loss.LATE_EVENT] += value.instant is None or value.instant[0] >= self._events_since_ns
             return None
         events = pod.events if pod is not None else self._stray_events.setdefault(about.uid, (now_ns, {}))[1]
         if len(self._stray_events) > MOST_STRAY:
@@ -351,12 +351,12 @@ class Readings:
         return was_finished
 
     def forget(self, cell: Cell) -> None:
-        """Let go of a run and of all below it; what still exists is remembered by its mark."""
+        """Let go of a run and of all below it; what still exists is remembered by its mark, a parent before its children."""
+        if not cell.is_gone:
+            self.finished[cell.mark] = None
         for child in self.children_of(cell):
             self.forget(child)
         self._forget_pods(cell.uid)
-        if not cell.is_gone:
-            self.finished[cell.mark] = None
         self.deleted.discard(cell.uid)
         del self.cells[cell.uid]
         self._children.pop(cell.uid, None)

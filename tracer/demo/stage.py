@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 
 from tracer.app import App, Stop
 from tracer.clock import PlayedClock, breathe
@@ -27,7 +26,6 @@ from tracer.transport import TransportSettings
 
 AFTER_ALL_S = 3600.0  # later than every deadline of what has ended
 _MOMENT_S = 0.1
-_numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,6 @@ class Nobody:
 
     url: str
     namespace: str = "tracer"
-    identity: str = field(default_factory=lambda: f"replica-{next(_numbers)}")
     transport: TransportSettings = field(default_factory=TransportSettings)
 
     def headers(self, *, is_refused: bool) -> dict[str, str]:  # noqa: ARG002 - there is nothing to read again

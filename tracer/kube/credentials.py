@@ -7,7 +7,6 @@ Source: client-go rest/config.go (InClusterConfig).
 """
 
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,11 +40,6 @@ class InCluster:
             return (self.mounted / "namespace").read_text().strip()
         except (OSError, ValueError):
             return _DEFAULT_NAMESPACE
-
-    @property
-    def identity(self) -> str:
-        """The Pod's own name: a container that is started again is its own successor, and waits for nobody."""
-        return platform.node()
 
     def headers(self, *, is_refused: bool) -> dict[str, str]:  # noqa: ARG002 - the file is read each time: requests are few
         """Read the token, which the kubelet writes anew before it expires. Raises InputError if it cannot be read."""
@@ -81,11 +75,6 @@ class Kubeconfig:
         contexts, current = list_kube_config_contexts(self.path or None)  # type: ignore[no-untyped-call] # it has no types
         chosen = next((one for one in contexts if one["name"] == self.context), current)
         return str(chosen["context"].get("namespace") or _DEFAULT_NAMESPACE)
-
-    @property
-    def identity(self) -> str:
-        """That of nobody else who runs now."""
-        return f"{platform.node()}_{os.getpid()}"
 
     def headers(self, *, is_refused: bool) -> dict[str, str]:
         """Say who we are; after a refusal the kubeconfig is read anew, plugins too. Raises InputError if it cannot be used."""

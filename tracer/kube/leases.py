@@ -55,6 +55,11 @@ class Leadership:
         self._reason = ""
         self._fault = ""
 
+    @property
+    def is_holder(self) -> bool:
+        """Whether nobody else held the Lease when it was last seen, though our time may be over."""
+        return self.holder in {"", self._identity}
+
     async def run(self, lead: Callable[[], Coroutine[None, None, None]]) -> None:
         """Try to get and to keep the Lease until cancelled; `lead` runs whenever it is held, and is cancelled when it is not.
 

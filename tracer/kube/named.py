@@ -18,6 +18,9 @@ CHECKPOINT_NAME, LEASE_NAME = "tracer-checkpoint", "tracer-leader"
 """Our own objects (`deploy/state.yaml`)."""
 MOST_OBJECT_BYTES = 4 << 20  # etcd takes objects of 1.5 MB
 _ROOTS = {OwnKind.CONFIG_MAP: f"/api/{CORE_VERSION}", OwnKind.LEASE: f"/apis/{COORDINATION_VERSION}"}
+_DEFINITE = frozenset(range(400, 500)) - {
+    HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GONE, HTTPStatus.TOO_MANY_REQUESTS,
+}  # fmt: skip
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -34,7 +37,7 @@ class Missing:
     """It is not there, or may not be read or replaced; another try would end the same until a person does something."""
 
     status: int
-    """404 or 403."""
+    """Usually 404 or 403."""
     why: str
     """A clause that says where, and what to do."""
 
@@ -104,6 +107,8 @@ class NamedObject:
                 return Missing(answer.status, f"{self._api.url} has no {self._name} (404): create it")
             case HTTPStatus.FORBIDDEN:
                 return Missing(answer.status, f"{self._api.url} does not allow it (403): grant {verb} on {self._name}")
+            case status if status in _DEFINITE:
+                return Missing(status, f"{self._api.url} answered {status} to {verb} {self._name}: see what refuses it")
             case status:
                 return self._trouble(status)
 

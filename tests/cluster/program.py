@@ -1,21 +1,24 @@
 """How is `tracer` run beside a cluster? As a process of its own, as a user runs it, ended by SIGTERM."""
 
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.lab.place import Json
-from tests.cluster.lab.shell import wait_until
+from tests.cluster.lab.shell import ENVIRONMENT, wait_until
 from tests.cluster.tee import Tee
 
 ENDS_WITHIN_S = 30
 """What Kubernetes gives a Pod."""
 SAYS_WITHIN_S = 60
 SYNCED = '"event": "synced"'
+LIFE = ("started", "leader_acquired", "synced", "stopping", "stopped")
+"""What `run` logs if nothing goes wrong."""
 
 
 @dataclass
@@ -46,15 +49,29 @@ class Program:
         """Wait until it ends by itself. Raises subprocess.TimeoutExpired if it does not."""
         self.process.wait(within_s)
 
+    def kill(self) -> None:
+        """Kill it, at once and without a word."""
+        self.process.kill()
+        self.process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it do nothing at all until the context ends."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
 
 @contextmanager
-def running(log: Path, *arguments: str | Path) -> Iterator[Program]:
-    """Run the program; at the end it gets SIGTERM, and must have ended soon after.
+def running(log: Path, *arguments: str | Path, more: Mapping[str, str] | None = None) -> Iterator[Program]:
+    """Run the program, with `more` beside the environment; at the end it gets SIGTERM, and must have ended soon after.
 
     Raises subprocess.TimeoutExpired if it has not, and kills it.
     """
-    command = [sys.executable, "-m", "tracer", *map(str, arguments)]
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as process:
+    command, environment = [sys.executable, "-m", "tracer", *map(str, arguments)], {**ENVIRONMENT, **(more or {})}
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment) as process:
         try:
             program = Program(process, log)
             yield program
@@ -64,7 +81,9 @@ def running(log: Path, *arguments: str | Path) -> Iterator[Program]:
             process.kill()
 
 
-def controlling(log: Path, kubeconfig: Path, backend: Tee, *arguments: str) -> AbstractContextManager[Program]:
+def controlling(
+    log: Path, kubeconfig: Path, backend: Tee, *arguments: str, more: Mapping[str, str] | None = None
+) -> AbstractContextManager[Program]:
     """Run the controller under an account; its metrics are served at any port."""
     common = ("--kubeconfig", kubeconfig, "--otlp-endpoint", backend.endpoint, "--listen", "127.0.0.1:0")
-    return running(log, "run", *common, *arguments)
+    return running(log, "run", *common, *arguments, more=more)

@@ -27,6 +27,7 @@ PACKAGES = {
     "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
     "containerd": "containerd",
     "containernetworking-plugins": "/usr/lib/cni/ptp",
+    "faketime": "faketime",
     "iproute2": "ip",
     "iptables": "iptables",
     "openssl": "openssl",

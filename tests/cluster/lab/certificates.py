@@ -7,6 +7,7 @@ from tests.cluster.lab.place import API_ADDRESS, API_PORT, NODE_ADDRESS, Place
 from tests.cluster.lab.shell import call
 
 _DAYS = ("-days", "30")
+_SINCE = "-1d"  # whose clock is late trusts them too
 _API_NAMES = ["DNS:localhost", "DNS:kubernetes", "DNS:kubernetes.default", "DNS:kubernetes.default.svc"]
 _API_ADDRESSES = ["IP:127.0.0.1", f"IP:{NODE_ADDRESS}", f"IP:{API_ADDRESS}"]
 
@@ -30,7 +31,7 @@ def make(place: Place) -> None:
 
 
 def _openssl(place: Place, *arguments: str) -> None:
-    call("openssl", *arguments, folder=place.pki)
+    call("faketime", "-f", _SINCE, "openssl", *arguments, folder=place.pki)
 
 
 def _write_kubeconfig(place: Place) -> None:

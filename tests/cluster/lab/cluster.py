@@ -4,20 +4,23 @@ Keeps: nothing of an earlier cluster is left in a new one; what is taken down le
 """
 
 import fcntl
+import json
 import os
 import select
 import shlex
 import shutil
 import signal
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Self
 
 from tests.cluster.lab import certificates, images, tekton
 from tests.cluster.lab.builds import build
 from tests.cluster.lab.components import Component, components, configure
-from tests.cluster.lab.place import API_ADDRESS, NODE_ADDRESS, SOCKET, WEBHOOK_ADDRESS, Place, ctr_command
+from tests.cluster.lab.place import API_ADDRESS, ETCD_PORT, NODE_ADDRESS, SOCKET, WEBHOOK_ADDRESS, Json, Place, ctr_command
 from tests.cluster.lab.shell import ENVIRONMENT, LabError, call, run, wait_until
 
 ADDRESSES = (NODE_ADDRESS, API_ADDRESS, WEBHOOK_ADDRESS)
@@ -99,6 +102,33 @@ class Cluster:
             raise LabError(f"{name} does not end though it was killed: see what it waits for in /proc/{pid}/stack.")
         self.place.pid_file(name).unlink(missing_ok=True)
 
+    @contextmanager
+    def away(self, name: str) -> Iterator[None]:
+        """Kill a component, and start it when the context ends."""
+        self.stop(name)
+        try:
+            yield
+        finally:
+            self.start(name)
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """Let a component hang: it takes connections, and answers nothing until the context ends."""
+        pid = self._pid(name)
+        if pid is None:
+            raise LabError(f"{name} does not run: start it first.")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def compact_etcd(self) -> int:
+        """Make etcd forget all that is not the present; give the revision that is the present. Raises LabError if it does not."""
+        revision = int(_ask_etcd("range", {"key": "AA=="})["header"]["revision"])
+        _ask_etcd("compaction", {"revision": str(revision), "physical": True})
+        return revision
+
     def _claim(self) -> None:
         """Keep other processes from taking the cluster down, until this one ends: then the system lets go of the lock."""
         if self._claimed:
@@ -172,6 +202,19 @@ def _kill(pid: int) -> bool:
             os.waitpid(pid, os.WNOHANG)
         return bool(ended)
     return True
+
+
+def _ask_etcd(what: str, request: Json) -> Json:
+    """Ask etcd over HTTP, since its own client is not among the programs."""
+    connection = HTTPConnection("127.0.0.1", ETCD_PORT, timeout=STOPPED_WITHIN_S)
+    connection.request("POST", f"/v3/kv/{what}", json.dumps(request))
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    if answer.status != HTTPStatus.OK:
+        raise LabError(f"etcd answered {answer.status} to {what}: {content.decode(errors='replace')}")
+    found: Json = json.loads(content)
+    return found
 
 
 def _last_line(log: Path) -> str:

@@ -6,7 +6,7 @@ PIP = $(PYTHON) -m pip --quiet --disable-pip-version-check
 CODE = $(wildcard tracer tests benchmarks)
 PURE = tests/tekton tests/lifecycle tests/telemetry tests/delivery
 
-.PHONY: help demo test quick cluster-test check fmt bench lock clean
+.PHONY: help demo test quick cluster-test cluster-faults check fmt bench lock clean
 
 help:  ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ quick: check  ## check everything, test the pure rooms: under a minute
 
 cluster-test: .venv/.dev  ## test on a real cluster with a real Jaeger (root on Debian 12; PYTEST_ARGS as above)
 	@$(PYTHON) -m pytest tests/cluster $(PYTEST_ARGS)
+
+cluster-faults: .venv/.dev  ## make everything fail on a real cluster, at length: half an hour (else as cluster-test)
+	@$(PYTHON) -m pytest tests/cluster/faults --at-length $(PYTEST_ARGS)
 
 check: .venv/.dev
 	@.venv/bin/ruff format --check

@@ -11,6 +11,11 @@ from tests.cluster.live import Live, play
 _SAID = pytest.StashKey[list[str]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that lets each fault last as long as it might."""
+    parser.addoption("--at-length", action="store_true", help="let each fault last long, and kill often: half an hour")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say once why tests were skipped, and what was measured."""
     if reason := unfit_here():

@@ -6,7 +6,7 @@ PIP = $(PYTHON) -m pip --quiet --disable-pip-version-check
 CODE = $(wildcard tracer tests benchmarks)
 PURE = tests/tekton tests/lifecycle tests/telemetry tests/delivery
 
-.PHONY: help demo test quick cluster-test cluster-faults check fmt bench lock clean
+.PHONY: help demo test quick cluster-test cluster-faults soak check fmt bench lock clean
 
 help:  ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ cluster-test: .venv/.dev  ## test on a real cluster with a real Jaeger (root on 
 
 cluster-faults: .venv/.dev  ## make everything fail on a real cluster, at length: half an hour (else as cluster-test)
 	@$(PYTHON) -m pytest tests/cluster/faults --at-length $(PYTEST_ARGS)
+
+soak: .venv/.dev  ## a day's faults in ten minutes: is memory flat, is nothing lost?
+	@$(PYTHON) -m tests.soak
 
 check: .venv/.dev
 	@.venv/bin/ruff format --check

@@ -90,12 +90,17 @@ def watch_lines(runs: int, seed: int, made: Made) -> Iterator[bytes]:
     """Make the lines of a recording of so many runs, in order of arrival, and note in `made` what they come to."""
     going: list[tuple[float, int, bytes, Watched]] = []
     for number in range(runs):
-        events = _Run(number, seed, made.truth).events()
+        events = one_run(number, seed, FIRST_RUN_AT + number / RUNS_PER_SECOND, made.truth)
         _wait(going, number, events)
         while going and going[0][0] < FIRST_RUN_AT + (number + 1) / RUNS_PER_SECOND:
             yield _next(going, made)
     while going:
         yield _next(going, made)
+
+
+def one_run(number: int, seed: int, begins_at: float, truth: dict[str, str]) -> Watched:
+    """Make the events of one run that begins at a moment, and note in `truth` what is to be told of it."""
+    return _Run(number, seed, begins_at, truth).events()
 
 
 def write(path: Path, runs: int, seed: int) -> Made:
@@ -125,7 +130,7 @@ def _next(going: list[tuple[float, int, bytes, Watched]], made: Made) -> bytes:
 class _Run:
     """One PipelineRun and all that is below it."""
 
-    def __init__(self, number: int, seed: int, truth: dict[str, str]) -> None:
+    def __init__(self, number: int, seed: int, begins_at: float, truth: dict[str, str]) -> None:
         self._random = random.Random(f"{seed}/{number}")
         self._truth = truth
         self._namespace = f"team-{number % 20}"
@@ -133,7 +138,7 @@ class _Run:
         tasks = {task: self._steps(task) for task in TASKS[: self._random.choices((1, 2, 3), (68, 25, 7))[0]]}
         self._turn = self._random.choice(list(tasks))
         name = f"pipeline-{number:06}"
-        begun = self._moment(FIRST_RUN_AT + number / RUNS_PER_SECOND)
+        begun = self._moment(begins_at)
         meta = Meta("PipelineRun", name, self._namespace, self._uid(), begun, {"tekton.dev/pipeline": f"pipeline-{number % 50}"})
         self._pipeline = PipelineRunObject(meta, tasks)
         self._children: list[Meta] = []

@@ -21,7 +21,6 @@ AGAIN = "not yet: what was told to its end is not told again under the same UID,
 ONE_BREAKS_ALL = "not yet: the whole kind waits and says why; only with `watch.namespaces` do the other namespaces go on"
 A_DAY = "not yet: `make soak` lasts ten minutes"
 RUN_METRICS = "not yet: comes with the metrics about runs; no label holds the name of a step now"
-NOT_YET = "not yet"
 
 # What is left out of rows that have tests.
 THOUSANDS = "tried with 1,000; 20,000 in `python -m benchmarks firstsync`"

@@ -55,7 +55,11 @@ class Replay:
 
         Between two lines the deadlines pass as they do while one watches. Raises InputError if the file cannot be used.
         """
-        for reading in read_recording(path, self.ledger.settings.schema, progress):
+        return self.follow(read_recording(path, self.ledger.settings.schema, progress))
+
+    def follow(self, readings: Iterable[Reading]) -> Iterator[Batch]:
+        """Give the spans of what was read, from wherever, as `batches` does."""
+        for reading in readings:
             if isinstance(reading, Fact) and reading.at_ns is not None:
                 yield from self._pass_deadlines(reading.at_ns)
                 self.take(reading)

@@ -298,6 +298,8 @@ class ApiServer:
         try:
             await response.prepare(request)
             await self._write(request, response, watch, fault if isinstance(fault, Slow) else None)
+        except ConnectionResetError:
+            pass  # the client has gone, as a killed one does without a word
         finally:
             self._watches.remove(watch)
             self._notify()

@@ -1,0 +1,1 @@
+"""A day's faults in ten minutes, in real time."""

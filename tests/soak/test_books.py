@@ -1,0 +1,83 @@
+"""Would the soak see it, if something were lost or doubled? Small accounts, made by hand."""
+
+import pytest
+
+from tests.soak.backend import Taken
+from tests.soak.books import Differences, Sight, Succession, calm_s, compare, is_flat
+from tests.soak.cluster import Run
+from tests.soak.replica import Sample
+
+TRACE, SPAN, EDGE = b"trace", b"span", b"edge"
+KILL = Succession("kill", at_s=100, acknowledged_s=100, remembered_s=88, calm_s=50, synced_s=103)
+
+
+def run(*deleted_s: float) -> Run:
+    """Make a run of two spans."""
+    return Run("it", TRACE, 1, list(deleted_s), {SPAN: b"1", EDGE: b"2"}, frozenset({EDGE}), is_over=True)
+
+
+def taken(span: Taken | None, edge: Taken | None = None) -> dict[bytes, dict[bytes, Taken]]:
+    """Make what the backend has of it."""
+    return {TRACE: {key: one for key, one in ((SPAN, span), (EDGE, edge)) if one is not None}}
+
+
+def found(
+    backend: dict[bytes, dict[bytes, Taken]], *deleted_s: float, ends: tuple[Succession, ...] = ()
+) -> dict[Sight, Differences]:
+    """Compare it."""
+    return compare([run(*deleted_s)], backend, ends, []).differences
+
+
+def test_every_difference_is_seen() -> None:
+    """What is missing, altered, foreign or told in two ways is counted, what rests on Events apart."""
+    whole = found(taken(Taken({b"1"}, 1), Taken({b"2"}, 1)), 5)[Sight.WATCHED]
+    assert (whole.runs, whole.broken, whole.lost) == (1, 0, 0)
+    nothing = found({}, 5)[Sight.WATCHED]
+    assert (nothing.missing, nothing.missing_edges) == (1, 1)
+    altered = found(taken(Taken({b"x"}, 1), Taken({b"x"}, 1)), 5)[Sight.WATCHED]
+    assert (altered.altered, altered.altered_edges, altered.names) == (1, 1, ["it"])
+    assert found(taken(Taken({b"1", b"x"}, 1)), 5)[Sight.WATCHED].conflicts == 1
+    assert found({b"another": {SPAN: Taken({b"1"}, 1)}}, 5)[Sight.WATCHED].foreign == 1
+    assert found({TRACE: {b"more": Taken({b"1"}, 1)}}, 5)[Sight.WATCHED].foreign == 1
+
+
+@pytest.mark.parametrize(
+    ("deleted_s", "sight"),
+    [
+        (49, Sight.WATCHED),  # it should have been told long ago
+        (60, Sight.HELD),
+        (101, Sight.UNSEEN),
+        (104, Sight.WATCHED),  # it was listed again
+    ],
+)
+def test_a_kill_excuses_only_what_it_took_along(deleted_s: float, sight: Sight) -> None:
+    """A run without its spans is excused if it was deleted shortly before the process ended, or before the next one watched."""
+    assert found({}, deleted_s, ends=(KILL,))[sight].missing == 1
+
+
+def test_what_was_acknowledged_before_is_not_excused() -> None:
+    """A run that was told whole before the kill must stay as it is; one whose Pod alone is gone, if that was remembered."""
+    at_90 = taken(Taken({b"1"}, 90), Taken({b"2"}, 90))
+    assert found(at_90, 60, ends=(KILL,))[Sight.WATCHED].runs == 1
+    assert found(at_90, 60, 200, ends=(KILL,))[Sight.HELD].runs == 1
+    at_80 = taken(Taken({b"1"}, 80), Taken({b"2"}, 80))
+    assert found(at_80, 60, 200, ends=(KILL,))[Sight.WATCHED].runs == 1
+
+
+def test_a_standby_leaves_no_excuse() -> None:
+    """Beside a standby that has seen all of it, nothing may be missing."""
+    beside = Succession("kill", at_s=100, acknowledged_s=100, remembered_s=88, calm_s=50, synced_s=55)
+    assert found({}, 60, ends=(beside,))[Sight.WATCHED].missing == 1
+
+
+def test_calm() -> None:
+    """Who leads and has nothing old left has told what was deleted a while before."""
+    seen = ((100, True, 0), (101, True, 60), (102, False, 0))
+    samples = [Sample(at_s, "it", 1.0, leads, 0, 0, 0, age_s, 0.0) for at_s, leads, age_s in seen]
+    assert calm_s(samples) == 60
+
+
+def test_memory_that_grows_is_seen() -> None:
+    """A tenth and 5 MiB more than in the first quiet cycle is flat, and not more."""
+    assert is_flat([500, 100, 115], [1, 2])
+    assert not is_flat([500, 100, 116], [1, 2])

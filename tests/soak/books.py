@@ -28,6 +28,8 @@ class Succession:
     """Until when it took acknowledgements."""
     remembered_s: float
     """What was acknowledged before this is remembered."""
+    counted_s: float
+    """What was deleted before this was due, and said to be so, in its last checkpoint."""
     calm_s: float
     """What was deleted before this should have been told by the one that ended."""
     synced_s: float
@@ -91,6 +93,8 @@ class Account:
     expected: int
     taken: int
     differences: dict[Sight, Differences]
+    to_count: int
+    """Spans that only a process had, and that its last checkpoint said were due: when it has ended they are counted as lost."""
 
 
 def compare(
@@ -100,15 +104,19 @@ def compare(
     gaps: Sequence[tuple[float, float]],
 ) -> Account:
     """Compare run by run."""
-    found, expected, known = {sight: Differences() for sight in Sight}, 0, set[bytes]()
+    found, expected, to_count, known = {sight: Differences() for sight in Sight}, 0, 0, set[bytes]()
     for run in runs:
         assert run.is_over
         known.add(run.trace_id)
         of_run = taken.get(run.trace_id, {})
         expected += len(run.expected)
-        found[_sight(run, of_run, successions, gaps)].add(run, of_run)
+        sight = _sight(run, of_run, successions, gaps)
+        before = found[sight].lost
+        found[sight].add(run, of_run)
+        if sight is Sight.HELD and any(max(run.deleted_s) < min(one.counted_s, one.synced_s) for one in successions):
+            to_count += found[sight].lost - before
     found[Sight.WATCHED].foreign += sum(len(spans) for trace_id, spans in taken.items() if trace_id not in known)
-    return Account(expected, sum(map(len, taken.values())), found)
+    return Account(expected, sum(map(len, taken.values())), found, to_count)
 
 
 def _sight(

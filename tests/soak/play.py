@@ -23,6 +23,7 @@ NAMESPACE = "tracer"
 SAMPLE_S = 1.0
 LINE_S = 60.0
 _WRITTEN_S = 2.0  # how long a checkpoint may take
+_DUE_S = 8.0  # how long it may take from a deletion until all that it makes due is known
 _SETTLED_S = 60.0  # after the last deletion
 _T = TypeVar("_T")
 Say = Callable[[str], None]
@@ -119,7 +120,7 @@ class Soak:
         remembered_s = ended_s if how.is_graceful else at_s - INTERVAL_S - _WRITTEN_S
         (new,) = self._running or [await self._start(readers)]
         await new.synced()
-        self._successions.append(Succession(how.value, at_s, ended_s, remembered_s, told_s, new.synced_s))
+        self._successions.append(Succession(how.value, at_s, ended_s, remembered_s, remembered_s - _DUE_S, told_s, new.synced_s))
 
     async def _settle(self) -> None:
         """Wait until whoever is left has nothing left to tell, of all that is deleted by now."""

@@ -52,7 +52,7 @@ def judge(played: Played) -> Verdict:
     account = compare(played.cluster.runs, played.backend.taken, played.successions, played.watches.gaps)
     table = [*_load(played), *_spans(played, account), *_restarts(played)]
     broken = list(_broken_spans(account))
-    for part in (_outages(played), _memory(played), _books(played)):
+    for part in (_lost(played, account), _outages(played), _memory(played), _books(played)):
         for line, is_kept in part:
             table.append(line)
             broken += [] if is_kept else [f"{line}."]
@@ -76,9 +76,6 @@ def _spans(played: Played, account: Account) -> Iterator[str]:
             f"  {found.runs} runs {sight.value}: {found.missing} spans missing (and {found.missing_edges} of the Pods' phases),"
             f" {found.altered} altered (and {found.altered_edges}), {found.foreign} foreign, {found.conflicts} in conflict"
         )
-    lost = sum((one.lost for one in played.replicas), Counter[str]())
-    uncounted = max(0, account.differences[Sight.HELD].lost - lost.total())
-    yield f"lost with a process: {lost.total()} spans counted, {uncounted} not, as they were not due at its last checkpoint"
 
 
 def _broken_spans(account: Account) -> Iterator[str]:
@@ -106,6 +103,15 @@ def _outages(played: Played) -> Iterator[tuple[str, bool]]:
         when = f"outage until {one.back_s - played.began_s:.0f} s ({one.away.value})"
         lag = f"lag under {LAG_S:g} s {'never' if after_s is None else f'{after_s:.1f} s'} later"
         yield f"{when}: {lag}", after_s is not None and after_s <= played.plan.back_within_s
+
+
+def _lost(played: Played, account: Account) -> Iterator[tuple[str, bool]]:
+    lost = sum((one.lost for one in played.replicas), Counter[str]()).total()
+    held = account.differences[Sight.HELD].lost
+    yield (
+        f"lost with a process: {held} spans, {account.to_count} of them due at its last checkpoint; counted as lost: {lost}",
+        lost >= account.to_count,
+    )
 
 
 def _memory(played: Played) -> Iterator[tuple[str, bool]]:

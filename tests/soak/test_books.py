@@ -8,7 +8,7 @@ from tests.soak.cluster import Run
 from tests.soak.replica import Sample
 
 TRACE, SPAN, EDGE = b"trace", b"span", b"edge"
-KILL = Succession("kill", at_s=100, acknowledged_s=100, remembered_s=88, calm_s=50, synced_s=103)
+KILL = Succession("kill", at_s=100, acknowledged_s=100, remembered_s=88, counted_s=80, calm_s=50, synced_s=103)
 
 
 def run(*deleted_s: float) -> Run:
@@ -64,9 +64,15 @@ def test_what_was_acknowledged_before_is_not_excused() -> None:
     assert found(at_80, 60, 200, ends=(KILL,))[Sight.WATCHED].runs == 1
 
 
+@pytest.mark.parametrize(("deleted_s", "spans"), [(60, 2), (85, 0)])
+def test_what_a_checkpoint_said_must_be_counted(deleted_s: float, spans: int) -> None:
+    """What was held by a killed process alone is to be counted as lost, but for what came since its last checkpoint."""
+    assert compare([run(deleted_s)], {}, [KILL], []).to_count == spans
+
+
 def test_a_standby_leaves_no_excuse() -> None:
     """Beside a standby that has seen all of it, nothing may be missing."""
-    beside = Succession("kill", at_s=100, acknowledged_s=100, remembered_s=88, calm_s=50, synced_s=55)
+    beside = Succession("kill", at_s=100, acknowledged_s=100, remembered_s=88, counted_s=80, calm_s=50, synced_s=55)
     assert found({}, 60, ends=(beside,))[Sight.WATCHED].missing == 1
 
 

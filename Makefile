@@ -9,7 +9,7 @@ PURE = tests/tekton tests/lifecycle tests/telemetry tests/delivery
 .PHONY: help demo test quick cluster-test cluster-faults soak check fmt bench lock clean
 
 help:  ## print this menu
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.run  ## play a recorded run, needs no cluster (DEMO_ARGS='--help' shows how)
 	@.venv/bin/tracer demo $(DEMO_ARGS)

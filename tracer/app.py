@@ -225,8 +225,7 @@ class App:
         if self._leadership is None or is_alone:
             await self._lead()
             return
-        while not self.is_synced:  # a standby that is warm knows more than who has just begun
-            await self._clock.sleep(_POLL_S)
+        await self.controller.knows.wait()  # a standby that is warm goes before who has just begun
         await self._leadership.run(self._lead)
 
     async def _lead(self) -> None:
@@ -321,7 +320,8 @@ class App:
 
     def _say_account(self) -> None:
         outbox, controller = self.controller.outbox, self.controller
-        only_here = controller.checkpoint.only_here if controller.leads or self._led_last else {}
+        is_ours = controller.leads or self._led_last
+        only_here = controller.checkpoint.only_here if is_ours else {}
         stands = self._checkpoints.stands.only_here if self._checkpoints is not None else {}
         lost = sum(max(0, spans - stands.get(mark, 0)) for mark, spans in only_here.items())
         if lost:  # of the others whoever leads next counts what is lost
@@ -329,6 +329,8 @@ class App:
         waiting = outbox.waiting + outbox.under_way
         fields = {"acknowledged": outbox.books.delivered, "rejected": outbox.books.rejected, "waiting": waiting}
         rest = "what was not acknowledged is sent after the next start" if waiting else "all that was due was answered for"
+        if not controller.leads:
+            rest = "this replica did not lead"
         left = {"only_in_memory": sum(only_here.values())} if only_here else {}
         self._report(Event(What.STOPPED, f"Stopped; {rest}.", fields | left))
 

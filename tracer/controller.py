@@ -103,6 +103,8 @@ class Controller:
         """By reason."""
         self.leads = False
         """Whether what is due is offered to be sent; who does not lead stands by."""
+        self.knows = asyncio.Event()
+        """Whether it was read what was acknowledged before, and of one scope at least everything was listed."""
         self._recalled, self._is_recalled = Checkpoint(), False
         self._due_since_s: dict[str, float] = {}
         """By UID."""
@@ -125,6 +127,7 @@ class Controller:
             if self._is_recalled:
                 scope.move_on()
             if scope.judged_ns is not None:
+                self.knows.set()
                 await self._find_due(scope.ledger, scope.judged_ns)
             for dropped in scope.ledger.shed(self.outbox.has_taken, scope.judged_ns or self._clock.unix_ns()):
                 self._lose(dropped)

@@ -220,7 +220,7 @@ def test_streams_that_end_again_and_again(tally: Tally) -> None:
             ended_s = played.one.clock.now_s()
             await played.play_unseen(3, frozenset(WATCHED))
             await played.catch_up()
-            assert played.one.clock.now_s() == ended_s
+            assert played.one.clock.now_s() - ended_s < 1
         assert played.relists == before
 
     played = play("retries", story)

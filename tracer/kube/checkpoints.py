@@ -22,7 +22,7 @@ INTERVAL_S = (
 TIMEOUT_S = 5.0
 LAST_TIMEOUT_S = 3.0  # at a stop there is little time
 PATIENCE_S = 30.0  # for the first reading while the API server fails: a repeat is better than a silent stop
-LOOK_EVERY = 30  # every five minutes: somebody may have emptied it, or made it anew
+LOOK_S = 300.0  # somebody may have emptied it, or made it anew
 _PAUSE_S, _LEAST_S = 2.0, 0.1
 _DONE = {"read": "read", "write": "written"}
 _TRIES = 3  # of one writing, when somebody else writes too
@@ -72,18 +72,19 @@ class Checkpoints:
         self._texts: Texts | None = None
         self._is_foreign = False
         self._failures: dict[str, str] = {}
+        self._looked_s = self._tried_s = -INTERVAL_S
 
     async def run(self, leads: Callable[[], bool]) -> None:
-        """Every ten seconds write, or read while somebody else leads, until cancelled; first read."""
+        """Write what has changed, at most every ten seconds, or read while somebody else leads, until cancelled; first read."""
         await self.read_first()
-        ticks = 0
         while True:
-            await self._clock.sleep(INTERVAL_S)
-            ticks += 1
+            await self._clock.sleep(_PAUSE_S)
+            now_s = self._clock.now_s()
             if not leads():
-                await self.read()
-            else:
-                await self.write(must_look=ticks % LOOK_EVERY == 0)
+                if now_s - self._looked_s >= INTERVAL_S:
+                    await self.read()
+            elif now_s - self._tried_s >= INTERVAL_S:  # so what changes first is written soon
+                await self.write(must_look=now_s - self._looked_s >= LOOK_S)
 
     async def read_first(self) -> None:
         """Read until it is known what was acknowledged before, or the API server has failed for half a minute."""
@@ -96,6 +97,7 @@ class Checkpoints:
 
     async def read(self, timeout_s: float = TIMEOUT_S) -> bool:
         """Read once; say whether it is known what was acknowledged before. That nothing is remembered is known, too."""
+        self._looked_s = self._clock.now_s()
         answer = await self._named.read(timeout_s)
         match answer:
             case Found(body):
@@ -120,6 +122,7 @@ class Checkpoints:
             if self._metadata is None or must_look:
                 must_look = False
                 if not await self.read(self._left_s(until_s)) or self._metadata is None:
+                    self._tried_s = self._clock.now_s()
                     return False
             if self.only_adds and self._is_foreign:
                 return False
@@ -127,6 +130,7 @@ class Checkpoints:
             texts = write(current, self._destination)
             if texts == self._texts:
                 return True
+            self._tried_s = self._clock.now_s()
             match await self._named.replace(self._encode(texts), self._left_s(until_s)):
                 case Found(body):
                     self._texts, self._metadata = texts, msgspec.json.decode(body, type=_ConfigMap).metadata

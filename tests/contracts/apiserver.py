@@ -470,10 +470,10 @@ async def an_object_is_replaced_at_its_version(api: Api) -> None:
 
 
 async def an_object_that_is_not_there_is_not_found(api: Api) -> None:
-    """So says a GET; what was read before it went is a conflict, and a ConfigMap that never was cannot be replaced."""
-    for kind, made, named in (
-        (OwnKind.CONFIG_MAP, api.config_map("gone"), 'configmaps "gone"'),
-        (OwnKind.LEASE, api.lease("gone", "me"), 'leases.coordination.k8s.io "gone"'),
+    """So says a GET; a ConfigMap that is gone cannot be replaced, and a Lease that was read before it went is a conflict."""
+    for kind, made, named, gone in (
+        (OwnKind.CONFIG_MAP, api.config_map("gone"), 'configmaps "gone"', (404, "NotFound")),
+        (OwnKind.LEASE, api.lease("gone", "me"), 'leases.coordination.k8s.io "gone"', (409, "Conflict")),
     ):
         status, said = await api.own(kind, "gone")
         assert (status, failure(said)) == (404, ("NotFound", f"{named} not found"))
@@ -481,7 +481,7 @@ async def an_object_that_is_not_there_is_not_found(api: Api) -> None:
         _, read = await api.own(kind, "gone")
         await api.delete(made)
         status, said = await api.own(kind, "gone", read)
-        assert (status, failure(said)[0]) == (409, "Conflict")
+        assert (status, failure(said)[0]) == gone
         await api.put(made)
         status, said = await api.own(kind, "gone", read)
         assert (status, failure(said)[0]) == (409, "Conflict")

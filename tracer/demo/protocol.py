@@ -208,10 +208,12 @@ def replacement(found: Stored | None, kind: OwnKind, asked: Asked, body: bytes) 
         return Status(400, "BadRequest", f'{kind} in version "{version}" cannot be handled as a {kind}: {error}')
     uid, version = metadata.get("uid", ""), metadata.get("resourceVersion", "")
     whole: Json = {**content, "kind": kind, "apiVersion": API_VERSIONS[kind], "metadata": metadata}
+    if found is None and kind is OwnKind.CONFIG_MAP:
+        return not_found(kind, asked.name)
     if uid and uid != (found.uid if found is not None else ""):
         return _conflict(resource, details, f"Precondition failed: UID in precondition: {uid}")
     if found is None:
-        return not_found(kind, asked.name) if kind is OwnKind.CONFIG_MAP else whole
+        return whole
     if not version and kind is OwnKind.LEASE:
         why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
         return Status(422, "Invalid", f"{resource} is invalid: {why}", details)

@@ -23,7 +23,7 @@ quick: check  ## check everything, test the pure rooms: under a minute
 cluster-test: .venv/.dev  ## test on a real cluster with a real Jaeger (root on Debian 12; PYTEST_ARGS as above)
 	@$(PYTHON) -m pytest tests/cluster $(PYTEST_ARGS)
 
-cluster-faults: .venv/.dev  ## make everything fail on a real cluster, at length: half an hour (else as cluster-test)
+cluster-faults: .venv/.dev  ## let everything fail on a real cluster, at length: a quarter of an hour
 	@$(PYTHON) -m pytest tests/cluster/faults --at-length $(PYTEST_ARGS)
 
 soak: .venv/.dev  ## a day's faults in ten minutes: is memory flat, is nothing lost?

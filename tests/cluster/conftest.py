@@ -13,7 +13,7 @@ _SAID = pytest.StashKey[list[str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that lets each fault last as long as it might."""
-    parser.addoption("--at-length", action="store_true", help="let each fault last long, and kill often: half an hour")
+    parser.addoption("--at-length", action="store_true", help="let each fault last long, and kill often: a quarter of an hour")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -3,9 +3,10 @@
 import pytest
 
 from tests.soak.backend import Taken
-from tests.soak.books import Differences, Sight, Succession, calm_s, compare, is_flat
+from tests.soak.books import Differences, Sight, Succession, back_after_s, calm_s, compare, imbalances, is_flat
 from tests.soak.cluster import Run
-from tests.soak.replica import Sample
+from tests.soak.replica import Replica, Sample
+from tracer.clock import Clock
 
 TRACE, SPAN, EDGE = b"trace", b"span", b"edge"
 KILL = Succession("kill", at_s=100, acknowledged_s=100, remembered_s=88, counted_s=80, calm_s=50, synced_s=103)
@@ -76,11 +77,31 @@ def test_a_standby_leaves_no_excuse() -> None:
     assert found({}, 60, ends=(beside,))[Sight.WATCHED].missing == 1
 
 
+def sample(at_s: float, age_s: float = 0, *, leads: bool = True, acknowledged: int = 0, last_s: float = 0) -> Sample:
+    """Make a sample."""
+    return Sample(at_s, "it", 1.0, leads, acknowledged, 0, 0, age_s, last_s)
+
+
 def test_calm() -> None:
     """Who leads and has nothing old left has told what was deleted a while before."""
-    seen = ((100, True, 0), (101, True, 60), (102, False, 0))
-    samples = [Sample(at_s, "it", 1.0, leads, 0, 0, 0, age_s, 0.0) for at_s, leads, age_s in seen]
-    assert calm_s(samples) == 60
+    assert calm_s([sample(100), sample(101, 60), sample(102, leads=False)]) == 60
+
+
+def test_the_lag_is_back_only_with_a_new_acknowledgement() -> None:
+    """Who stands by, who has sent nothing since, and who has old spans left, is not back."""
+    late = [sample(10), sample(11, leads=False, last_s=11), sample(12, 30, last_s=12)]
+    assert back_after_s(late, 10, 10) is None
+    assert back_after_s([*late, sample(15, 2, last_s=14)], 10, 10) == 5
+
+
+@pytest.mark.parametrize(("at_its_end", "before", "theirs", "is_balanced"), [
+    (7, 5, 7, True), (7, 5, 6, False), (7, 5, 8, False), (None, 5, 7, True), (None, 5, 4, False),
+])  # fmt: skip
+def test_books(at_its_end: int | None, before: int, theirs: int, is_balanced: bool) -> None:  # noqa: FBT001 - a column
+    """At its end a process counts what the backend does; one that was killed had counted no more than that."""
+    one = Replica(1, Clock())
+    one.acknowledged, one.last = at_its_end, sample(1, acknowledged=before)
+    assert (imbalances([one], {one.name: theirs}) == []) is is_balanced
 
 
 def test_memory_that_grows_is_seen() -> None:

@@ -113,10 +113,10 @@ LONG = Plan(
 """A third of ten minutes without a backend, at 1,000 TaskRuns a minute."""
 
 SHORT = Plan(
-    cycles=(Cycle(Away.BUSY, ((1, Restart.TERM), (5, Restart.KILL))),),
+    cycles=(Cycle(Away.BUSY, ((1, Restart.TERM), (4, Restart.KILL))),),
     cycle_s=8,
     away_from_s=3,
-    away_s=3,
+    away_s=5,  # most of it after the kill, which excuses what it took along
     runs_per_s=6,
     speed=8,
     kept_s=(2, 3),

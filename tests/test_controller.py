@@ -8,6 +8,7 @@ from tracer.demo.apiserver import ApiServer
 from tracer.demo.faults import Break, Refuse
 from tracer.demo.receiver import Receiver
 from tracer.demo.stage import stage
+from tracer.kube.reflector import CATCH_UP_S
 from tracer.settings import load
 from tracer.tekton.names import Kind
 
@@ -45,8 +46,8 @@ def test_nothing_is_judged_first_while_a_watch_is_broken() -> None:
                 await one.clock.move_on(10)
                 assert scope.judged_ns is None
                 server.heal()
-                await one.until(lambda: of[Kind.POD].is_current)
-                await one.clock.move_on(1)
+                await one.until(lambda: not of[Kind.POD].trouble)
+                await one.clock.move_on(CATCH_UP_S + 1)
                 assert scope.judged_ns is not None
 
     asyncio.run(main())

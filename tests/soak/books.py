@@ -110,10 +110,10 @@ def compare(
         known.add(run.trace_id)
         of_run = taken.get(run.trace_id, {})
         expected += len(run.expected)
-        sight = _sight(run, of_run, successions, gaps)
+        sight, end = _sight(run, of_run, successions, gaps)
         before = found[sight].lost
         found[sight].add(run, of_run)
-        if sight is Sight.HELD and any(max(run.deleted_s) < min(one.counted_s, one.synced_s) for one in successions):
+        if end is not None and max(run.deleted_s) < min(end.counted_s, end.synced_s):
             to_count += found[sight].lost - before
     found[Sight.WATCHED].foreign += sum(len(spans) for trace_id, spans in taken.items() if trace_id not in known)
     return Account(expected, sum(map(len, taken.values())), found, to_count)
@@ -121,14 +121,16 @@ def compare(
 
 def _sight(
     run: Run, taken: Mapping[bytes, Taken], successions: Iterable[Succession], gaps: Iterable[tuple[float, float]]
-) -> Sight:
+) -> tuple[Sight, Succession | None]:
+    """Say who knew of a run; if only a process that ended, with that end."""
     whole_s = max((taken[one].at_s if one in taken else math.inf for one in run.expected), default=math.inf)
     ends = [one for one in successions if _depends_on(run, whole_s, one)]
     blind = [(one.at_s, one.synced_s) for one in ends] + list(gaps)
     if any(begin <= deleted_s <= end for deleted_s in run.deleted_s for begin, end in blind):
-        return Sight.UNSEEN
-    was_open = any(one.calm_s <= deleted_s < one.synced_s for deleted_s in run.deleted_s for one in ends)
-    return Sight.HELD if was_open else Sight.WATCHED
+        return Sight.UNSEEN, None
+    open_at = (one for one in ends if any(one.calm_s <= deleted_s < one.synced_s for deleted_s in run.deleted_s))
+    end = next(open_at, None)
+    return (Sight.WATCHED, None) if end is None else (Sight.HELD, end)
 
 
 def _depends_on(run: Run, whole_s: float, end: Succession) -> bool:

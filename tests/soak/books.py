@@ -34,6 +34,8 @@ class Succession:
     """What was deleted before this should have been told by the one that ended."""
     synced_s: float
     """When the one that went on had listed everything: before the other one ended, if it stood by."""
+    is_graceful: bool = False
+    """Whether the one that ended was asked to."""
 
 
 @dataclass(slots=True)
@@ -84,6 +86,7 @@ class Sight(Enum):
     WATCHED = "watched from end to end"
     UNSEEN = "deleted in part while nobody watched"
     HELD = "deleted in part when a process ended that alone knew of it"
+    HURRIED = "deleted in part just before a process was asked to end, and told as it was known"
 
 
 @dataclass(slots=True)
@@ -120,7 +123,7 @@ def compare(
 
 
 def _sight(
-    run: Run, taken: Mapping[bytes, Taken], successions: Iterable[Succession], gaps: Iterable[tuple[float, float]]
+    run: Run, taken: Mapping[bytes, Taken], successions: Sequence[Succession], gaps: Iterable[tuple[float, float]]
 ) -> tuple[Sight, Succession | None]:
     """Say who knew of a run; if only a process that ended, with that end."""
     whole_s = max((taken[one].at_s if one in taken else math.inf for one in run.expected), default=math.inf)
@@ -130,7 +133,11 @@ def _sight(
         return Sight.UNSEEN, None
     open_at = (one for one in ends if any(one.calm_s <= deleted_s < one.synced_s for deleted_s in run.deleted_s))
     end = next(open_at, None)
-    return (Sight.WATCHED, None) if end is None else (Sight.HELD, end)
+    if end is not None:
+        return Sight.HELD, end
+    asked = [(one.at_s - _TOLD_WITHIN_S, one.at_s) for one in successions if one.is_graceful]
+    is_hurried = any(begin <= deleted_s <= end_s for deleted_s in run.deleted_s for begin, end_s in asked)
+    return (Sight.HURRIED if is_hurried else Sight.WATCHED), None
 
 
 def _depends_on(run: Run, whole_s: float, end: Succession) -> bool:

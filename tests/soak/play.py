@@ -120,7 +120,10 @@ class Soak:
         remembered_s = ended_s if how.is_graceful else at_s - INTERVAL_S - _WRITTEN_S
         (new,) = self._running or [await self._start(readers)]
         await new.synced()
-        self._successions.append(Succession(how.value, at_s, ended_s, remembered_s, remembered_s - _DUE_S, told_s, new.synced_s))
+        due_s = remembered_s - _DUE_S
+        self._successions.append(
+            Succession(how.value, at_s, ended_s, remembered_s, due_s, told_s, new.synced_s, is_graceful=how.is_graceful)
+        )
 
     async def _settle(self) -> None:
         """Wait until whoever is left has nothing left to tell, of all that is deleted by now."""

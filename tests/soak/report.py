@@ -79,8 +79,11 @@ def _spans(played: Played, account: Account) -> Iterator[str]:
 
 
 def _broken_spans(account: Account) -> Iterator[str]:
-    watched = account.differences[Sight.WATCHED]
+    watched, hurried = account.differences[Sight.WATCHED], account.differences[Sight.HURRIED]
     names = ", ".join(watched.names[:5])
+    if hurried.missing or hurried.conflicts:
+        which = ", ".join(hurried.names[:5])
+        yield f"{hurried.missing} spans are missing and {hurried.conflicts} have two contents of runs told in a hurry: {which}."
     if watched.missing:
         yield f"{watched.missing} spans are missing of runs that were watched: {names}."
     if watched.altered:

@@ -83,6 +83,14 @@ def test_a_standby_leaves_no_excuse() -> None:
     assert found({}, 60, ends=(beside,))[Sight.WATCHED].missing == 1
 
 
+def test_what_was_told_in_a_hurry_may_differ() -> None:
+    """Who is asked to end tells what was just deleted as it is known; what was deleted long before has no such excuse."""
+    asked = Succession("term", 100, 100, 88, 80, 50, 55, is_graceful=True)
+    whole = taken(Taken({b"x"}, 1), Taken({b"2"}, 1))
+    assert found(whole, 95, ends=(asked,))[Sight.HURRIED].altered == 1
+    assert found(whole, 20, ends=(asked,))[Sight.WATCHED].altered == 1
+
+
 def sample(at_s: float, age_s: float = 0, *, leads: bool = True, acknowledged: int = 0, last_s: float = 0) -> Sample:
     """Make a sample."""
     return Sample(at_s, "it", 1.0, leads, acknowledged, 0, 0, age_s, last_s)

@@ -25,7 +25,10 @@ _RIGHTS = "rbac.authorization.k8s.io"
 
 
 def create(place: Place, name: str) -> None:
-    """Create an account that may do nothing yet but remember what it did, and agree with others who does it."""
+    """Create an account that may do nothing yet but remember what it did, and agree with others who does it.
+
+    Nothing is remembered of what another account did, or this one before.
+    """
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AUDITED}}
     account = {"kind": "ServiceAccount", "name": name, "namespace": AUDITED}
     role = {"apiGroup": _RIGHTS, "kind": "Role", "name": STATE_ROLE}
@@ -40,6 +43,7 @@ def create(place: Place, name: str) -> None:
         },
     ]
     place.kubectl("apply", "-f", "-", stdin=as_list([namespace]))
+    place.kubectl("delete", "-n", AUDITED, "--ignore-not-found", *(f"{kind}/{name}" for kind, name in STATE_OBJECTS))
     place.kubectl("apply", "-n", AUDITED, "-f", STATE)
     place.kubectl("apply", "-f", "-", stdin=as_list(objects))
 

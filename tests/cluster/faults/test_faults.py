@@ -19,7 +19,8 @@ HOUR_S = 3600
 ALONE = ("--leader-enabled", "false")
 WRITTEN_WITHIN_S = 5
 GONE_WITHIN_S, LEADS_WITHIN_S, ANSWERS_WITHIN_S = 60, 30, 10
-AHEAD = pytest.mark.xfail(strict=True, reason="a Pod's deadline is of the cluster's clock, and is held against our own")
+# Not strict: if the replica whose clock is right tells a run first, the other one takes that in, and says nothing else.
+AHEAD = pytest.mark.xfail(strict=False, reason="a Pod's deadline is of the cluster's clock, and is held against our own")
 CLOCKS = [pytest.param("late", -HOUR_S, id="late"), pytest.param("ahead", HOUR_S, id="ahead", marks=AHEAD)]
 _GONE = 'reason="gone"'
 

@@ -7,7 +7,16 @@ CORE_VERSION = "v1"
 COORDINATION_VERSION = "coordination.k8s.io/v1"
 
 
-class Kind(StrEnum):
+class _Resource(StrEnum):
+    """A kind, spelled as the API server spells it."""
+
+    @property
+    def plural(self) -> str:
+        """The resource, as URLs name it."""
+        return f"{self.lower()}s"
+
+
+class Kind(_Resource):
     """The kinds of objects that are read, spelled as the API server spells them."""
 
     PIPELINE_RUN = "PipelineRun"
@@ -17,22 +26,12 @@ class Kind(StrEnum):
     EVENT = "Event"
     NAMESPACE = "Namespace"
 
-    @property
-    def plural(self) -> str:
-        """The resource, as URLs name it."""
-        return f"{self.lower()}s"
 
-
-class OwnKind(StrEnum):
+class OwnKind(_Resource):
     """The kinds of our own objects: one of each is read and replaced, and none is watched."""
 
     CONFIG_MAP = "ConfigMap"
     LEASE = "Lease"
-
-    @property
-    def plural(self) -> str:
-        """The resource, as URLs name it."""
-        return f"{self.lower()}s"
 
 
 RUN_KINDS = frozenset({Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.CUSTOM_RUN})

@@ -52,10 +52,13 @@ class Told:
 
 
 def drive(observations: Iterable[Timed], ledger: Ledger | None = None) -> Told:
-    """Drive a ledger with observations at their times, acknowledge everything at once, then let time pass."""
+    """Drive a ledger with observations at their times, acknowledging everything at once, then let time pass every deadline."""
     told = Told({}, [], ledger or Ledger())
     now_ns = 0
     for at_ns, observation in [*observations, *the_end()]:
+        while (deadline_ns := told.ledger.next_deadline_ns()) is not None and deadline_ns < at_ns:
+            now_ns = max(now_ns, deadline_ns)
+            drain(told, now_ns)
         now_ns = max(now_ns, at_ns)
         told.ledger.observe(observation, now_ns)
         drain(told, now_ns)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from tracer.delivery.checkpoint import Checkpoint, each
 from tracer.delivery.marks import Acknowledged, mark_of
 from tracer.delivery.readings import Cell, Loss, Readings, Run, owner_of
-from tracer.lifecycle.attempts import Attempt, SeenPod, attempts_of, is_pod_settled, settle_deadline_ns
+from tracer.lifecycle.attempts import Attempt, SeenPod, attempts_of, has_pod_settled, settles_within_ns
 from tracer.lifecycle.judgement import is_success, judge_unfinished
 from tracer.lifecycle.runs import Close, close_run, close_task_run
 from tracer.lifecycle.tasks import AttemptStory, Unfinished, tell_attempt
@@ -531,9 +531,7 @@ class Ledger:
         is_whole = all(child.summary is not None for child in self._readings.children_of(cell))
         if is_whole and self._are_references_seen(cell, value):
             return True
-        seen_ns = cell.final_seen_ns.get(0, cell.gone_ns or now_ns)
-        ended_ns = close.completion_ns if close.completion_ns is not None else seen_ns
-        if not self._is_past(cell, ended_ns + CHILDREN_WAIT_NS, now_ns):
+        if not self._is_past(cell, cell.ended_ns(0, close.completion_ns) + CHILDREN_WAIT_NS, now_ns):
             return False
         self._tell_missing(cell, value, close.completion_ns, now_ns)
         return True
@@ -582,26 +580,24 @@ class Ledger:
     def _is_settled(self, cell: Cell, attempt: Attempt, now_ns: int) -> bool:
         seen_final_ns = cell.final_seen_ns.get(attempt.number, cell.gone_ns or now_ns)
         is_absent = self._readings.listed_ns.get(Kind.POD, 0) > seen_final_ns
-        if is_pod_settled(attempt, now_ns, cell.gone_ns, is_absent=is_absent):
+        if has_pod_settled(attempt, is_absent=is_absent):
             return True
-        self._wake(cell, settle_deadline_ns(attempt, cell.gone_ns))
-        return False
+        return self._is_past(cell, cell.ended_ns(attempt.number, attempt.completion_ns) + settles_within_ns(attempt), now_ns)
 
     def _is_at_rest(self, cell: Cell, now_ns: int) -> bool:
         return self._is_past(cell, max(cell.changed_ns, cell.gone_ns or 0) + AT_REST_NS, now_ns)
 
     def _is_past(self, cell: Cell, deadline_ns: int, now_ns: int) -> bool:
-        """Say whether a deadline has passed; if not, look again when it has."""
+        """Say whether a deadline has passed; if not, look again when it has.
+
+        An object has one deadline at a time, the next one, and finds the later ones when it is looked at.
+        """
         if now_ns >= deadline_ns:
             return True
-        self._wake(cell, deadline_ns)
-        return False
-
-    def _wake(self, cell: Cell, deadline_ns: int) -> None:
-        """Look again then; an object has one deadline at a time, the next one, and finds the later ones when it is looked at."""
         if cell.wake_ns is None or deadline_ns < cell.wake_ns:
             cell.wake_ns = deadline_ns
             heapq.heappush(self._deadlines, (deadline_ns, cell.uid))
+        return False
 
     # ------------------------------------------------------------ forgetting
 

@@ -136,6 +136,16 @@ class Cell:
         """Whether the object was deleted."""
         return self.gone_ns is not None
 
+    def ended_ns(self, number: int, completion_ns: int | None) -> int:
+        """Say when an attempt that has ended, or the run itself (as 0), did so, for waiting: by our clock, if we saw it end.
+
+        Only of what had ended before we came must the cluster's clock be believed, and never that it is later than it is.
+        """
+        if number not in self.final_seen_ns:
+            return self.gone_ns if self.gone_ns is not None else self.changed_ns
+        seen_ns = self.final_seen_ns[number]
+        return seen_ns if seen_ns > self.first_seen_ns or completion_ns is None else min(seen_ns, completion_ns)
+
     def acknowledge(self, slots: Iterable[Slot]) -> None:
         """Note what was confirmed."""
         self.acknowledged.add(slots)

@@ -114,29 +114,25 @@ def attempts_of(
     return tuple(attempts)
 
 
-def is_pod_settled(attempt: Attempt, now_ns: int, deleted_ns: int | None, *, is_absent: bool) -> bool:
+def has_pod_settled(attempt: Attempt, *, is_absent: bool) -> bool:
     """Say whether a final attempt's Pod has said its last word.
 
-    deleted_ns: when the TaskRun's deletion was seen. is_absent: whether a list that was begun after the attempt was seen final
-    held no such Pod.
+    is_absent: whether a list that was begun after the attempt was seen final held no such Pod.
     """
     current = attempt.current
     if not attempt.status.pod_name:
         return True
     if current is None or _speaks_of_another(attempt, current.pod):
-        has_spoken = is_absent
-    else:
-        has_spoken = current.is_gone or _has_ended(current.pod)
-    return has_spoken or now_ns >= settle_deadline_ns(attempt, deleted_ns)
+        return is_absent
+    return current.is_gone or _has_ended(current.pod)
 
 
-def settle_deadline_ns(attempt: Attempt, deleted_ns: int | None) -> int:
-    """Say from when on nothing more is expected of a final attempt's Pod."""
+def settles_within_ns(attempt: Attempt) -> int:
+    """Say how long after its end more may be expected of an attempt's Pod."""
     grace_s = DEFAULT_GRACE_PERIOD_S
     if attempt.current is not None and attempt.current.pod.spec.termination_grace_period_seconds is not None:
         grace_s = attempt.current.pod.spec.termination_grace_period_seconds
-    ended_ns = deleted_ns if attempt.ending is Ending.DELETED and deleted_ns is not None else attempt.completion_ns
-    return (ended_ns or 0) + (grace_s + SETTLE_MARGIN_S) * SECOND_NS
+    return (grace_s + SETTLE_MARGIN_S) * SECOND_NS
 
 
 def final_completion_ns(status: AttemptStatus | RunStatus) -> int | None:

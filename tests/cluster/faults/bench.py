@@ -132,18 +132,21 @@ class Bench:
         controllers: Sequence[Setup] = (USUAL,),
         sees_all: bool = True,
         is_in_jaeger: bool = True,
+        goes_on: bool = False,
     ) -> Iterator[Fault]:
         """Let runs run in a namespace of the fault's name while the context makes it fail; say in a line what came of it.
 
-        The controllers watch from before the first run until all that were begun are
-        told to their end; if there is none, one does when the context ends. Raises AssertionError if anything is lost or in
-        conflict, if an attempt is told without its Pod though somebody `sees_all`, or if Jaeger has not what it took.
+        The controllers watch from before the first run until all that were begun are told to their end; if there is none, one
+        does when the context ends. If it `goes_on`, runs begin for as long as it lasts, however many that is. Raises
+        AssertionError if anything is lost or in conflict, if an attempt is told without its Pod though somebody `sees_all`, or
+        if Jaeger has not what it took.
         """
         namespace = f"fault-{name}"
         with ExitStack() as held:
             self._await_recorder()
             watching = [held.enter_context(self.controller(setup)) for setup in controllers]
-            runs = held.enter_context(load(self.cluster.place, namespace, self._scenarios(), self.length.every_s))
+            scenarios = itertools.islice(itertools.cycle(self.length.mix), None if goes_on else self.length.most_runs)
+            runs = held.enter_context(load(self.cluster.place, namespace, scenarios, self.length.every_s))
             if watching:
                 self._await_something_of(namespace)
             fault = Fault(runs, watching)
@@ -166,9 +169,6 @@ class Bench:
                 if (before_s := last_s.get(otlp.span_of(one).span_id)) is not None:
                     yield before_s
                 last_s[otlp.span_of(one).span_id] = request.answered_s
-
-    def _scenarios(self) -> Iterator[str]:
-        return itertools.islice(itertools.cycle(self.length.mix), self.length.most_runs)
 
     def _await_recorder(self) -> None:
         """Wait until `record` has written everything up to now: objects that come now come last."""

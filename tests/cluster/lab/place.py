@@ -83,7 +83,8 @@ class Place:
 
     def asked(self, *arguments: Argument, stdin: str | None = None) -> str:
         """Ask as cluster-admin what may well fail yet; give nothing if it did."""
-        return run(*self.kubectl_command(*arguments), stdin=stdin).stdout.strip()
+        done = run(*self.kubectl_command(*arguments), stdin=stdin)
+        return "" if done.returncode else done.stdout.strip()  # half of it may be done, and said
 
     def create(self, namespace: str, objects: list[Json]) -> None:
         """Create objects in one go."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from tests.cluster.lab.place import Json, Place
-from tests.cluster.lab.shell import LabError, wait_until
+from tests.cluster.lab.shell import LabError, run, wait_until
 
 KINDS = {
     "Pod": "/api/v1/namespaces/{}/pods",
@@ -193,7 +193,8 @@ class _Listener:
         """Keep a container's whole log; its first words may be a moment away."""
 
         def keep() -> bool:
-            self._logs[key] = self.place.asked("logs", "-n", self.namespace, pod, "-c", key[1], "-f")
+            command = self.place.kubectl_command("logs", "-n", self.namespace, pod, "-c", key[1], "-f")
+            self._logs[key] = run(*command).stdout.strip()  # also what was read before the Pod went away
             return bool(self._logs[key])
 
         wait_until(keep, within_s=5)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tracer.replay import Replay
 from tracer.tekton.decode import Malformed, Object, Schema, Unread, decode
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Observation, Seen, Synced
+from tracer.telemetry.measures import Measure, Subject
 from tracer.telemetry.places import DEFAULT_SETTINGS
 from tracer.telemetry.records import Slot, SpanKind, SpanRecord
 
@@ -49,6 +50,13 @@ class Told:
     again: list[SpanRecord]
     """Spans whose slot had been told before."""
     ledger: Ledger
+    counted: list[Measure | Subject] = field(default_factory=list)
+    """What was to be counted, if the ledger counts."""
+
+    @property
+    def measures(self) -> list[Measure]:
+        """What has ended."""
+        return [one for one in self.counted if isinstance(one, Measure)]
 
 
 def drive(observations: Iterable[Timed], ledger: Ledger | None = None) -> Told:
@@ -72,7 +80,10 @@ def the_end() -> Iterator[Timed]:
 
 def drain(told: Told, now_ns: int) -> None:
     """Take and acknowledge what is due."""
-    while dues := told.ledger.due(now_ns):
+    dues = None
+    while dues is None or dues:
+        dues = told.ledger.due(now_ns)
+        told.counted += told.ledger.take_measures()
         for uid, _, _ in dues:
             spans = told.ledger.spans(uid, now_ns)
             told.again += [span for span in spans if span.slot in told.spans]

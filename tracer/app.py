@@ -13,7 +13,7 @@ from tracer import __version__
 from tracer.clock import Clock
 from tracer.config import age_s
 from tracer.controller import GATHER_S, TICK_S, Controller, Tell
-from tracer.delivery.checkpoint import Checkpoint
+from tracer.delivery.checkpoint import NOTHING, Checkpoint
 from tracer.delivery.ledger import AT_REST_NS
 from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outcome import Delivered, Outcome, Refused
@@ -216,7 +216,7 @@ class App:
     async def _remember(self) -> None:
         """Keep in mind what is acknowledged, beyond this process."""
         if self._checkpoints is None:
-            self._recall(Checkpoint(), is_first=True)
+            self._recall(NOTHING, is_first=True)
         else:
             await self._checkpoints.run(lambda: self.controller.leads)
 

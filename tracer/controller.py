@@ -10,12 +10,13 @@ Source: operations 2.1, 2.6 to 2.8, 2.11; decisions 0010, 0011.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 from tracer.clock import Clock
-from tracer.delivery.checkpoint import Checkpoint
-from tracer.delivery.ledger import Dropped, Due, Ledger
+from tracer.delivery.checkpoint import NOTHING, Checkpoint
+from tracer.delivery.ledger import Dropped, Due, Ledger, Standing
 from tracer.delivery.outbox import Outbox
 from tracer.delivery.outcome import Backend
 from tracer.delivery.policy import USUAL_PACE, Pace
@@ -27,6 +28,7 @@ from tracer.kube.watches import Watches
 from tracer.kube.wire import Told
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Observation, Seen, Synced, Vanished
+from tracer.telemetry.measures import Measure, Subject
 from tracer.telemetry.places import SpanSettings
 from tracer.telemetry.records import SpanRecord
 
@@ -89,11 +91,13 @@ class Controller:
         show: Callable[[list[SpanRecord]], None] = lambda _: None,
         measure_try: Callable[[float], None] = lambda _: None,
         measure_lag: Callable[[float], None] = lambda _: None,
+        count: Callable[[Measure | Subject], None] = lambda _: None,
     ) -> None:
         """Prepare for some namespaces, or for all of them if none is named; `watch` makes the watches of each.
 
         `show` is given what the backend has taken; `measure_try` is told how many seconds each request took, `measure_lag` how
-        many passed from when something was due to its acknowledgement.
+        many passed from when something was due to its acknowledgement; `count` is told, while we lead, what has ended, each once,
+        and what is expected to.
         """
         self._news = asyncio.Event()
         self.scopes = {one: Scope(Ledger(settings), partial(watch, one), clock, self._news) for one in list(namespaces) or [""]}
@@ -105,13 +109,14 @@ class Controller:
         """Whether what is due is offered to be sent; who does not lead stands by."""
         self.knows = asyncio.Event()
         """Whether it was read what was acknowledged before, and of one scope at least everything was listed."""
-        self._recalled, self._is_recalled = Checkpoint(), False
+        self._recalled, self._is_recalled = NOTHING, False
         self._due_since_s: dict[str, float] = {}
         """By UID."""
         self._clock = clock
         self._report = report
         self._show = show
         self._measure_lag = measure_lag
+        self._count = count
 
     async def run(self) -> None:
         """Judge, and offer what becomes due while leading, until cancelled."""
@@ -136,9 +141,12 @@ class Controller:
     async def _find_due(self, ledger: Ledger, now_ns: int) -> None:
         is_behind = True  # also if nothing is new: a deadline may have passed
         while self.outbox.has_room and is_behind:
+            ledger.counts = self.leads
             found = ledger.due(now_ns, MOST_LOOKS)
             if self.leads:
                 self._offer(found)
+                for one in ledger.take_measures():
+                    self._count(one)
             await self._clock.sleep(0)  # a first list makes thousands due, and others have work too
             is_behind = ledger.is_behind
 
@@ -171,7 +179,7 @@ class Controller:
     @property
     def checkpoint(self) -> Checkpoint:
         """What whoever comes after us must know; what we were told ourselves, too, as long as we do not know all that exists."""
-        joined = Checkpoint(self._recalled.done, self._recalled.slots) if not self.is_synced else Checkpoint()
+        joined = Checkpoint() if self.is_synced else replace(self._recalled, only_here={})
         for scope in self.scopes.values():
             joined |= scope.ledger.checkpoint
         return joined
@@ -186,6 +194,7 @@ class Controller:
         self.leads = True
         for scope in self.scopes.values():
             self._offer(scope.ledger.outstanding())
+        self._news.set()
 
     def count_lost(self, only_here: Mapping[bytes, int]) -> None:
         """Count as lost what only a process that has ended had, by the marks of objects, but for those that we have, too."""
@@ -242,6 +251,12 @@ class Controller:
         """Say for how long the oldest object has been waiting for its acknowledgement."""
         now_s = self._clock.now_s()
         return now_s - min(self._due_since_s.values(), default=now_s)
+
+    def standing(self) -> Iterator[Standing]:
+        """Say how each run stands that has not ended, of all that was listed."""
+        for scope in self.scopes.values():
+            if scope.judged_ns is not None:
+                yield from scope.ledger.standing()
 
     @property
     def only_here(self) -> int:

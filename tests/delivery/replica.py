@@ -4,10 +4,10 @@ They put the pure rooms together; what happens when, and what the backend answer
 said at each assertion: `tests/delivery/test_model.py` is about the rest.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.kit import Timed, Told, drain
-from tracer.delivery.checkpoint import Checkpoint, Texts, each, read, write
+from tracer.delivery.checkpoint import NOTHING, Checkpoint, Texts, each, read, write
 from tracer.delivery.ledger import Ledger
 from tracer.delivery.marks import mark_of, slot_mark
 from tracer.delivery.outbox import Outbox, Request
@@ -21,6 +21,7 @@ from tracer.tekton.observation import Gone, Seen, Synced, Vanished
 from tracer.tekton.pod import Pod
 from tracer.tekton.taskrun import TaskRun
 from tracer.tekton.times import SECOND_NS
+from tracer.telemetry.measures import Measure
 from tracer.telemetry.otlp import encode, read_spans
 from tracer.telemetry.records import Slot, SpanRecord
 
@@ -63,9 +64,17 @@ class World:
         self.texts, self.version = Texts({}, {}), 0
         self.said: frozenset[Slot] = frozenset()
         """What those who wrote the ConfigMap knew to be acknowledged, of objects that exist."""
+        self.counted: set[Slot] = set()
+        """What any process has counted."""
+        self.said_counted: frozenset[Slot] = frozenset()
+        """What those who wrote the ConfigMap had counted, of objects that exist."""
+        self.has_history = False
+        """Whether somebody began who knew nothing of what had been before."""
         self.stored: dict[bytes, dict[bytes, Sent]] = {}
         self.rejected: set[Slot] = set()
         self.told = Told({}, [], Ledger())
+        self.told.ledger.recall(Checkpoint())
+        self.told.ledger.counts = True
         for kind in KINDS:
             self.told.ledger.observe(Synced(kind, self.now_ns), self.now_ns)
 
@@ -130,6 +139,8 @@ class Process:
         self.judged_ns: int | None = None
         self.known: set[Slot] = set()
         """What it knows to be acknowledged, as its own or as it was read."""
+        self.counted: set[Slot] = set()
+        """What it knows to be counted, likewise."""
         self.acknowledged: set[Slot] = set()
         self.seen: dict[str, Object] = {}
         self.gone: set[str] = set()
@@ -205,18 +216,30 @@ class Process:
         if self.judged_ns is None:
             return
         is_behind = True
+        self.ledger.counts = self.leads
         while is_behind:
             for due in self.ledger.due(self.judged_ns):
                 if self.leads:
                     self.outbox.offer(due)
+            self._count()
             is_behind = self.ledger.is_behind
+
+    def _count(self) -> None:
+        for one in self.ledger.take_measures():
+            if isinstance(one, Measure):
+                assert self.leads, "counted by somebody who stands by"
+                assert one.slot not in self.counted, "counted though it is known to be"
+                self.counted |= {one.slot, one.slot.without_pod_uid}
+        self.world.counted |= self.counted
 
     def recall(self) -> None:
         """Read the checkpoint."""
         self.version = self.world.version
-        self._recalled = read(self.world.texts, BACKEND) or Checkpoint()
+        self._recalled = read(self.world.texts, BACKEND) or NOTHING
+        self.world.has_history |= bool(self.world.last) and not self._recalled.was_written
         self.ledger.recall(self._recalled)
         self.known = {slot for slot in self.known if slot.owner_uid in self.seen} | self.world.said
+        self.counted = {slot for slot in self.counted if slot.owner_uid in self.seen} | self.world.said_counted
 
     def remember(self) -> None:
         """Write the checkpoint; whoever stands by reads it."""
@@ -227,12 +250,17 @@ class Process:
             return
         found = self.ledger.checkpoint
         if self.judged_ns is None:
-            found |= Checkpoint(self._recalled.done, self._recalled.slots)
+            found |= replace(self._recalled, only_here={})
         world.texts, world.version = write(found, BACKEND), world.version + 1
         self.version = world.version
         assert sum(found.only_here.values()) == sum(due.spans for due in self.ledger.outstanding() if due.uid in self.gone)
         existing = {slot for slot in self.known if slot.owner_uid not in world.gone}
         world.said = frozenset(slot for slot in existing if slot.owner_uid in self.seen or self.judged_ns is None)
+        world.said_counted = frozenset(
+            slot
+            for slot in self.counted
+            if slot.owner_uid not in world.gone and (slot.owner_uid in self.seen or self.judged_ns is None)
+        )
         for slot in world.said:
             mark = mark_of(slot.owner_uid)
             assert mark in found.done or slot_mark(slot) in each(found.slots.get(mark, b"")), "forgotten though it exists"

@@ -1,7 +1,7 @@
 """What is remembered of a process is enough for the next one, and never more than fits."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.delivery.test_ledger import FACTS, TOLD, recordings
 from tests.kit import Timed, Told, drain, the_end
-from tracer.delivery.checkpoint import MOST_BYTES, Checkpoint, Texts, UnreadableError, read, write
+from tracer.delivery.checkpoint import MOST_BYTES, Checkpoint, ElsewhereError, Texts, UnreadableError, read, write
 from tracer.delivery.ledger import Ledger
 from tracer.delivery.marks import MARK_BYTES, Acknowledged, mark_of
 from tracer.tekton.decode import Object
@@ -24,6 +24,7 @@ checkpoints = st.builds(
     st.dictionaries(marks, st.none()),
     st.dictionaries(marks, st.lists(marks, min_size=1).map(b"".join)),
     st.dictionaries(marks, st.integers(1, 10**4), max_size=3),
+    st.dictionaries(marks, st.lists(marks).map(b"".join)),
 )
 BACKEND = "http://backend:4318/v1/traces"
 OURS = {"format": "1", "destination": BACKEND}
@@ -46,6 +47,23 @@ def test_a_checkpoint_fits(checkpoint: Checkpoint, most_bytes: int) -> None:
     assert found is not None
     assert list(found.done) == list(checkpoint.done)[len(checkpoint.done) - len(found.done) :]
     assert list(found.slots.items()) == list(checkpoint.slots.items())[len(checkpoint.slots) - len(found.slots) :]
+    assert list(found.counted.items()) == list(checkpoint.counted.items())[len(checkpoint.counted) - len(found.counted) :]
+
+
+@given(checkpoints)
+def test_what_was_counted_is_so_for_every_destination(checkpoint: Checkpoint) -> None:
+    """Another backend has nothing of what was sent, and the metrics have counted it all the same: also what was done."""
+    with pytest.raises(ElsewhereError) as caught:
+        read(write(checkpoint, "http://other"), BACKEND)
+    assert caught.value.counted == Checkpoint(counted=dict.fromkeys(checkpoint.done, b"") | checkpoint.counted)
+
+
+def test_two_accounts_of_what_was_counted_are_joined() -> None:
+    """Whoever counted all of an object counted more than whoever counted a part of it."""
+    ours = Checkpoint(counted={b"both....": b"slot-one", b"ours....": b"slot-two", b"all.....": b""})
+    theirs = Checkpoint(counted={b"both....": b"slot-oneslot-tri", b"theirs..": b"", b"all.....": b"slot-one"})
+    joined = {b"both....": b"slot-oneslot-tri", b"ours....": b"slot-two", b"all.....": b"", b"theirs..": b""}
+    assert (ours | theirs).counted == (theirs | ours).counted == joined
 
 
 def test_what_does_not_fit_is_little() -> None:
@@ -58,7 +76,7 @@ def test_what_does_not_fit_is_little() -> None:
 def test_a_later_version_may_add_keys() -> None:
     """A key that is not known is left alone; an empty ConfigMap is no checkpoint at all."""
     written = write(Checkpoint({mark_of("a"): None}), BACKEND)
-    more = Texts({**written.data, "more": "x"}, {**written.binary, "counted": b"yz"})
+    more = Texts({**written.data, "more": "x"}, {**written.binary, "later": b"yz"})
     assert read(more, BACKEND) == Checkpoint({mark_of("a"): None})
     assert read(Texts({}, {}), BACKEND) is None
 
@@ -71,6 +89,7 @@ def test_a_later_version_may_add_keys() -> None:
         ({"format": "1", "destination": "http://other"}, {}, "it is of what was sent to 'http://other'"),
         ({}, {"done": b"123"}, "its key done has 3 bytes, which is no multiple of 8"),
         ({}, {"onlyInMemory": b"123456789"}, "its key onlyInMemory has 9 bytes, which is no multiple of 10"),
+        ({}, {"counted": b"12345678"}, "its key counted ends in the middle of an entry"),
         ({}, {"slots": b"12345678"}, "its key slots ends in the middle of an entry"),
         ({}, {"slots": b"12345678\0\2abcdefgh"}, "its key slots ends in the middle of an entry"),
     ],
@@ -117,10 +136,14 @@ def test_a_slot_is_known_without_its_pod() -> None:
 
 # ------------------------------------------------------------ a restart
 
+Backend = Callable[[Told, int], None]
+"""What comes of a moment, a time in Unix nanoseconds."""
+
 
 def restart(told: Told, existing: dict[str, Object], now_ns: int, checkpoint: Checkpoint | None) -> None:
     """Let a new ledger go on with what exists, as a process does that lists everything first."""
-    told.ledger = Ledger()
+    counts, told.ledger = told.ledger.counts, Ledger()
+    told.ledger.counts = counts
     if checkpoint is not None:
         found = read(write(checkpoint, BACKEND), BACKEND)
         assert found is not None
@@ -131,29 +154,31 @@ def restart(told: Told, existing: dict[str, Object], now_ns: int, checkpoint: Ch
         told.ledger.observe(Synced(kind, now_ns), now_ns)
 
 
-def play(observations: list[Timed], cuts: set[int]) -> tuple[Told, dict[str, Object]]:
+def play(observations: list[Timed], cuts: set[int], backend: Backend = drain) -> tuple[Told, dict[str, Object]]:
     """Play a recording with graceful restarts before some of its lines; give what still exists in the end, too."""
     told, existing, now_ns = Told({}, [], Ledger()), dict[str, Object](), 0
+    told.ledger.counts = True
+    told.ledger.recall(Checkpoint())
     for index, (at_ns, observation) in enumerate(observations):
         now_ns = max(now_ns, at_ns)
         assert isinstance(observation, Seen | Gone)
         if index in cuts:
             told.ledger.hurry_deleted()
-            drain(told, now_ns)
+            backend(told, now_ns)
             restart(told, existing, now_ns, told.ledger.checkpoint)
         told.ledger.observe(observation, now_ns)
         existing[observation.object.metadata.uid] = observation.object
         if isinstance(observation, Gone):
             del existing[observation.object.metadata.uid]
-        drain(told, now_ns)
+        backend(told, now_ns)
     return told, existing
 
 
-def finish(told: Told) -> None:
+def finish(told: Told, backend: Backend = drain) -> None:
     """Say that everything was seen, and let time pass every deadline."""
     for at_ns, observation in the_end():
         told.ledger.observe(observation, at_ns)
-        drain(told, at_ns)
+        backend(told, at_ns)
 
 
 def as_facts(slots: Iterable[Slot]) -> list[Slot]:
@@ -171,6 +196,7 @@ TWO_PODS = {"pod-deleted-recreated"}
 
 
 @given(recordings, st.sets(st.integers(0, 400), max_size=4))
+@example("run-deleted", {18, 44, 50})
 def test_a_graceful_restart_repeats_nothing(name: str, cuts: set[int]) -> None:
     """However often it is started again, nothing that was acknowledged is told again, from whatever source; nothing is lost."""
     told, _ = play(FACTS[name], cuts)
@@ -180,6 +206,36 @@ def test_a_graceful_restart_repeats_nothing(name: str, cuts: set[int]) -> None:
     assert {slot for slot in as_facts(TOLD[name]) if slot.kind in LEVEL} <= set(facts)
     steps = [slot for slot in facts if slot.kind == "step"]
     assert name in TWO_PODS or len(steps) == len(set(steps))
+
+
+def everything_counted(name: str) -> set[Slot]:
+    """Count a recording without any restart."""
+    told, _ = play(FACTS[name], set())
+    finish(told)
+    return set(as_facts(one.slot for one in told.measures))
+
+
+COUNTED = {name: everything_counted(name) for name in FACTS}
+ADOPTED = {"taskrun-deleted"}
+"""Where a TaskRun is told with the steps of a Pod that another one made, if nobody knows that one any more."""
+
+
+def is_away(told: Told, now_ns: int) -> None:
+    while told.ledger.due(now_ns) or told.ledger.is_behind:
+        pass
+    told.counted += told.ledger.take_measures()
+
+
+@given(recordings, st.sets(st.integers(0, 400), max_size=4), st.sampled_from([drain, is_away]))
+def test_a_graceful_restart_counts_nothing_twice(name: str, cuts: set[int], backend: Backend) -> None:
+    """However often it is started again, each step, attempt and run is counted once, whether the backend is there or not."""
+    told, _ = play(FACTS[name], cuts, backend)
+    finish(told, backend)
+    counted = as_facts(one.slot for one in told.measures)
+    assert name in TWO_PODS or len(counted) == len(set(counted))
+    assert {slot for slot in COUNTED[name] if cuts or slot in counted} <= set(counted)
+    assert set(counted) >= COUNTED[name]
+    assert name in ADOPTED or set(counted) == COUNTED[name]
 
 
 @given(recordings)

@@ -236,6 +236,10 @@ class Model(RuleBasedStateMachine):
         for slot in world.told.spans:
             if slot.kind in LEVEL and not set(as_facts([slot])) <= delivered:
                 assert not any(slot.owner_uid in uids for uids in whole), f"{slot} is not in the backend"
+        counted = set(as_facts(world.counted))
+        for slot in () if world.has_history else (one.slot for one in world.told.measures):
+            if not set(as_facts([slot])) <= counted:
+                assert not any(slot.owner_uid in uids for uids in whole), f"{slot} was counted by nobody"
 
 
 TestModel = Model.TestCase

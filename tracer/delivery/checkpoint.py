@@ -23,6 +23,15 @@ class UnreadableError(ValueError):
     """What was kept is no checkpoint; says why."""
 
 
+class ElsewhereError(UnreadableError):
+    """What was kept is of another destination."""
+
+    def __init__(self, destination: str, checkpoint: "Checkpoint") -> None:
+        """Keep what is true of it all the same."""
+        super().__init__(f"it is of what was sent to {destination[:200]!r}")
+        self.counted = checkpoint.for_others
+
+
 class Texts(NamedTuple):
     """A checkpoint as a ConfigMap holds it: its `data` and its `binaryData`, the latter before base64."""
 
@@ -32,7 +41,7 @@ class Texts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What was acknowledged, as marks (`delivery/marks.py`)."""
+    """What was acknowledged, and what was counted, as marks (`delivery/marks.py`)."""
 
     done: dict[bytes, None] = field(default_factory=dict)
     """Objects of which, and of what is below them, nothing is to be sent any more, the oldest first, parents before children."""
@@ -40,13 +49,33 @@ class Checkpoint:
     """Of each other object the marks of its acknowledged slots, one after the other."""
     only_here: dict[bytes, int] = field(default_factory=dict)
     """How many spans were due of objects that exist no more, so that only the writer's memory had them."""
+    counted: dict[bytes, bytes] = field(default_factory=dict)
+    """Of each object that is not done the marks of what the metrics have counted of it, as in `slots`; none if that is all.
+
+    It is true of every destination; what is done was counted, too.
+    """
+    was_written: bool = True
+    """Whether it says what was before; False if nobody knows."""
 
     def __or__(self, other: "Checkpoint") -> "Checkpoint":
         """Join what two have written: both are true."""
-        slots = dict(self.slots)
+        slots, counted = dict(self.slots), dict(self.counted)
         for mark, theirs in other.slots.items():
-            slots[mark] = b"".join(dict.fromkeys([*each(slots.get(mark, b"")), *each(theirs)]))
-        return Checkpoint(self.done | other.done, slots, self.only_here | other.only_here)
+            slots[mark] = _joined(slots.get(mark, b""), theirs)
+        for mark, theirs in other.counted.items():
+            ours = counted.get(mark, theirs)
+            counted[mark] = _joined(ours, theirs) if ours and theirs else b""
+        was_written = self.was_written or other.was_written
+        return Checkpoint(self.done | other.done, slots, self.only_here | other.only_here, counted, was_written)
+
+    @property
+    def for_others(self) -> "Checkpoint":
+        """What is true of it for another destination: what was counted."""
+        return Checkpoint(counted=dict.fromkeys(self.done, b"") | self.counted)
+
+
+NOTHING = Checkpoint(was_written=False)
+"""Nothing is remembered, whatever there may have been."""
 
 
 def each(marks: bytes) -> Iterator[bytes]:
@@ -57,35 +86,28 @@ def each(marks: bytes) -> Iterator[bytes]:
 def write(checkpoint: Checkpoint, destination: str, most_bytes: int = MOST_BYTES) -> Texts:
     """Write a checkpoint of what a destination has, of at most so many bytes.
 
-    First comes what only memory has, then the newest of what is not done, then the newest of what is.
+    First comes what only memory has, then the newest of what is not done, then the newest of what is, then what was counted.
     """
     entries = (mark + min(spans, _MOST).to_bytes(_COUNT_BYTES, "big") for mark, spans in checkpoint.only_here.items())
     only_here = b"".join(islice(entries, most_bytes // (MARK_BYTES + _COUNT_BYTES)))
-    left, slots = most_bytes - len(only_here), []
-    for mark, marks in reversed(checkpoint.slots.items()):
-        kept = marks[: _MOST * MARK_BYTES]
-        entry = mark + (len(kept) // MARK_BYTES).to_bytes(_COUNT_BYTES, "big") + kept
-        if len(entry) > left:
-            break
-        left -= len(entry)
-        slots.append(entry)
-    most_done = left // MARK_BYTES
+    slots = _write_groups(checkpoint.slots, left := most_bytes - len(only_here))
+    most_done = (left := left - len(slots)) // MARK_BYTES
     done = b"".join(islice(checkpoint.done, max(0, len(checkpoint.done) - most_done), None))
+    counted = _write_groups(checkpoint.counted, left - len(done))
     data = {"format": FORMAT, "destination": destination, "spansOnlyInMemory": str(sum(checkpoint.only_here.values()))}
-    return Texts(data, {"done": done, "slots": b"".join(reversed(slots)), "onlyInMemory": only_here})
+    return Texts(data, {"done": done, "slots": slots, "onlyInMemory": only_here, "counted": counted})
 
 
 def read(texts: Texts, destination: str) -> Checkpoint | None:
     """Read a checkpoint of what a destination has; None if nothing was ever written.
 
-    Raises UnreadableError if it is none, one of another destination, or one of a version that writes what this one cannot read.
+    Raises ElsewhereError if it is one of another destination, UnreadableError if it is none, or one of a version that writes what
+    this one cannot read.
     """
     if not texts.data and not texts.binary:
         return None
     if (found := texts.data.get("format", "")) != FORMAT:
         raise UnreadableError(f"its format is {found[:20]!r} instead of {FORMAT!r}")
-    if (found := texts.data.get("destination", "")) != destination:
-        raise UnreadableError(f"it is of what was sent to {found[:200]!r}")
     done, only_here = texts.binary.get("done", b""), texts.binary.get("onlyInMemory", b"")
     if len(done) % MARK_BYTES:
         raise UnreadableError(f"its key done has {len(done)} bytes, which is no multiple of {MARK_BYTES}")
@@ -93,16 +115,37 @@ def read(texts: Texts, destination: str) -> Checkpoint | None:
         raise UnreadableError(f"its key onlyInMemory has {len(only_here)} bytes, which is no multiple of {size}")
     counts = (only_here[at : at + size] for at in range(0, len(only_here), size))
     held = {entry[:MARK_BYTES]: int.from_bytes(entry[MARK_BYTES:], "big") for entry in counts}
-    return Checkpoint(dict.fromkeys(each(done)), _read_slots(texts.binary.get("slots", b"")), held)
+    groups = {name: _read_groups(name, texts.binary.get(name, b"")) for name in ("slots", "counted")}
+    checkpoint = Checkpoint(dict.fromkeys(each(done)), groups["slots"], held, groups["counted"])
+    if (found := texts.data.get("destination", "")) != destination:
+        raise ElsewhereError(found, checkpoint)
+    return checkpoint
 
 
-def _read_slots(content: bytes) -> dict[bytes, bytes]:
-    slots, at = {}, 0
+def _joined(ours: bytes, theirs: bytes) -> bytes:
+    return b"".join(dict.fromkeys([*each(ours), *each(theirs)]))
+
+
+def _write_groups(groups: dict[bytes, bytes], most_bytes: int) -> bytes:
+    """Write objects with marks of their own, the newest of them if not all have room."""
+    entries: list[bytes] = []
+    for mark, marks in reversed(groups.items()):
+        kept = marks[: _MOST * MARK_BYTES]
+        entry = mark + (len(kept) // MARK_BYTES).to_bytes(_COUNT_BYTES, "big") + kept
+        most_bytes -= len(entry)
+        if most_bytes < 0:
+            break
+        entries.append(entry)
+    return b"".join(reversed(entries))
+
+
+def _read_groups(name: str, content: bytes) -> dict[bytes, bytes]:
+    groups, at = {}, 0
     while at < len(content):
         begin = at + MARK_BYTES + _COUNT_BYTES
         end = begin + int.from_bytes(content[at + MARK_BYTES : begin], "big") * MARK_BYTES
         if end > len(content) or begin > len(content):
-            raise UnreadableError("its key slots ends in the middle of an entry")
-        slots[content[at : at + MARK_BYTES]] = content[begin:end]
+            raise UnreadableError(f"its key {name} ends in the middle of an entry")
+        groups[content[at : at + MARK_BYTES]] = content[begin:end]
         at = end
-    return slots
+    return groups

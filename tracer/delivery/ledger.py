@@ -10,15 +10,16 @@ Source: span-model 2.3, 4, 6.5, 11.
 import heapq
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from tracer.delivery.checkpoint import Checkpoint, each
+from tracer.delivery.checkpoint import NOTHING, Checkpoint, each
 from tracer.delivery.marks import Acknowledged, mark_of
 from tracer.delivery.readings import Cell, Loss, Readings, Run, owner_of
 from tracer.lifecycle.attempts import Attempt, SeenPod, attempts_of, has_pod_settled, settles_within_ns
+from tracer.lifecycle.facts import waiting_reasons
 from tracer.lifecycle.judgement import is_success, judge_unfinished
 from tracer.lifecycle.runs import Close, close_run, close_task_run
 from tracer.lifecycle.tasks import AttemptStory, Unfinished, tell_attempt
@@ -31,6 +32,7 @@ from tracer.tekton.pipelinerun import ChildReference, CustomRun, PipelineRun
 from tracer.tekton.pod import Pod
 from tracer.tekton.taskrun import TaskRun
 from tracer.tekton.times import SECOND_NS, instant_ns
+from tracer.telemetry.measures import Measure, Subject, pipeline_run_measure, task_run_measures, task_run_subjects
 from tracer.telemetry.places import (
     DEFAULT_SETTINGS,
     UNTOLD,
@@ -93,6 +95,17 @@ class Due(NamedTuple):
     """How many."""
 
 
+class Standing(NamedTuple):
+    """How a run stands that has not ended."""
+
+    kind: Kind
+    namespace: str
+    created_ns: int
+    has_started: bool
+    waiting: tuple[str, ...]
+    """Why each of its steps waits for its container to start; empty where that is not known."""
+
+
 class Ledger:
     """What is due of all that was read, and what was acknowledged."""
 
@@ -106,8 +119,12 @@ class Ledger:
         self._deadlines: list[tuple[int, str]] = []
         self._forgetting: deque[tuple[int, str]] = deque()
         self._fresh: dict[str, list[SpanRecord]] = {}
-        self._recalled = Checkpoint()
+        self._recalled = NOTHING
         self._not_before_ns = 0
+        self._measures: list[Measure | Subject] = []
+        self._is_counting = False
+        self.counts = False
+        """Whether what is judged is counted for the metrics: one replica does so, who leads."""
         self.incomplete: Counter[str] = Counter()
         """How many runs were told though they never ended, by `Incomplete`."""
         self.ignored_contexts: Counter[str] = Counter()
@@ -173,12 +190,14 @@ class Ledger:
                 return
             cell = self._readings.add_run(value, now_ns)
             cell.acknowledged = self._remembered(cell)
+            cell.counted = self._counted_before(cell)
         elif cell.value == value and cell.is_gone == is_gone:
             return
         else:
             inner = self._inner(cell)
         self.losses[Loss.LATE_READING] += cell.note_late(value)
         cell.read(value, now_ns, is_gone=is_gone)
+        self._readings.sort(cell)
         if is_gone:
             size_bytes = sum(len(encode(one)) for one in (value, *(pod.pod for pod in cell.pods.values())))
             self._readings.deleted.add(cell.uid, size_bytes, has_failed=not is_success(value.status.succeeded))
@@ -227,6 +246,11 @@ class Ledger:
         mark = cell.mark
         return Acknowledged(each(self._recalled.slots.get(mark, b"")), is_whole=mark in self._recalled.done)
 
+    def _counted_before(self, cell: Cell) -> Acknowledged:
+        """Find what is remembered to have been counted of an object: what is done was, too."""
+        marks = self._recalled.counted.get(cell.mark)
+        return Acknowledged(each(marks or b""), is_whole=marks == b"" or cell.mark in self._recalled.done)
+
     def _look_below(self, cell: Cell) -> None:
         """Look again at everything below an object: where it hangs may be known now, or be another place."""
         for child in self._readings.children_of(cell):
@@ -248,6 +272,11 @@ class Ledger:
             marks, is_whole = checkpoint.slots.get(mark, b""), mark in checkpoint.done
             if cell.acknowledged.recall(each(marks), is_whole=is_whole):
                 self._dirty[cell.uid] = None
+            counted = checkpoint.counted.get(mark)
+            if is_whole or counted == b"":
+                cell.counted.complete()
+            elif counted is not None:
+                cell.counted.recall(each(counted), is_whole=False)
             if cell.owner is None and self._is_too_old(cell.value):
                 self._pass_over_below(cell.uid)
                 self._readings.forget(cell)
@@ -256,17 +285,20 @@ class Ledger:
     @property
     def checkpoint(self) -> Checkpoint:
         """What whoever comes after us must know."""
-        done, slots, only_here = self._readings.finished.copy(), {}, {}
+        done, slots, only_here, counted = self._readings.finished.copy(), {}, {}, {}
         whole: dict[str, bool] = {}
         for cell in self._readings.cells.values():
             mark = cell.mark
             if self._is_whole(cell, whole):
                 done[mark] = None
-            elif marks := cell.acknowledged.marks:
+                continue
+            if marks := cell.acknowledged.marks:
                 slots[mark] = marks
+            if cell.counted.is_whole or cell.counted.marks:
+                counted[mark] = cell.counted.marks
             if cell.is_gone and cell.open_slots:
                 only_here[mark] = len(cell.open_slots)
-        return Checkpoint(done, slots, only_here)
+        return Checkpoint(done, slots, only_here, counted)
 
     def _is_whole(self, cell: Cell, known: dict[str, bool]) -> bool:
         """Say whether nothing is to be sent any more of an object and of all below it; what was found is noted by UID."""
@@ -295,6 +327,7 @@ class Ledger:
         """
         cells = self._readings.cells
         self._not_before_ns = 0  # who asks has listed everything: what is read from now on is new
+        self._begin_or_end_counting()
         while self._deadlines and self._deadlines[0][0] <= now_ns:
             _, uid = heapq.heappop(self._deadlines)
             if uid in cells:
@@ -314,6 +347,22 @@ class Ledger:
         self._sweep(now_ns)
         self._fresh = {uid: spans for uid, spans in self._fresh.items() if spans}
         return self._children_first({uid: len(spans) for uid, spans in self._fresh.items()})
+
+    def _begin_or_end_counting(self) -> None:
+        """Who begins to count counts what others have not; who remembers nothing, only what has not ended yet."""
+        if self._is_counting == self.counts:
+            return
+        self._is_counting = self.counts
+        for cell in self._readings.cells.values() if self.counts else ():
+            cell.announced = 0
+            if cell.has_ended and not self._recalled.was_written:
+                cell.counted.complete()
+            self._dirty[cell.uid] = None
+
+    def take_measures(self) -> list[Measure | Subject]:
+        """Give what is to be counted since it was last asked: what is expected now, and what has ended, each once."""
+        taken, self._measures = self._measures, []
+        return taken
 
     def outstanding(self) -> list[Due]:
         """List everything that was listed as due and is not acknowledged, children before their parents."""
@@ -400,6 +449,19 @@ class Ledger:
         """How many spans are due and not acknowledged."""
         return sum(len(cell.open_slots) for cell in self._readings.cells.values())
 
+    def standing(self) -> Iterator[Standing]:
+        """Say of each run that has not ended how it stands, for people and their alerts."""
+        for cell in self._readings.unended.values():
+            value = cell.value
+            pods = [pod.pod for pod in cell.pods.values() if not pod.is_gone]
+            yield Standing(
+                kind_by_type(value),
+                value.metadata.namespace,
+                value.metadata.created_ns,
+                has_started=value.status.start_time is not None,
+                waiting=tuple(reason for pod in pods for reason in waiting_reasons(pod)),
+            )
+
     def unfinished(self) -> Iterator[Unended]:
         """Give the top runs that have not been told to their end, for people."""
         for cell in self._readings.cells.values():
@@ -426,6 +488,8 @@ class Ledger:
                 told, summary = self._tell_task_run(cell, value, place, now_ns)
             case value:
                 told, summary = self._tell_run(cell, value, place, now_ns)
+        if summary is not None and self._is_counting:
+            cell.counted.complete()
         if was_open and summary is not None:
             cell.summary = summary
             self._count_oddities(cell)
@@ -468,7 +532,7 @@ class Ledger:
     def _is_owner_given_up(self, cell: Cell, now_ns: int) -> bool:
         """Say whether an owner that was never seen is not waited for any longer."""
         is_missing = cell.owner is not None and cell.owner.uid not in self._readings.cells
-        return is_missing and self._is_past(cell, cell.first_seen_ns + OWNER_WAIT_NS, now_ns)
+        return is_missing and (cell.is_hurried or self._is_past(cell, cell.first_seen_ns + OWNER_WAIT_NS, now_ns))
 
     def _inner(self, cell: Cell) -> Place | None:
         """Find where those below an object hang."""
@@ -506,6 +570,8 @@ class Ledger:
                     unfinished=unfinished,
                 )
             )
+        if self._is_counting and not (cell.counted.is_whole and cell.announced):
+            self._count(cell, task_run_measures(value, stories, place), list(task_run_subjects(value, attempts, place)))
         close = close_task_run(value, stories, cell.forced_ns, is_gone=is_gone)
         return task_run_spans(value, stories, place, close, cell.acknowledged)
 
@@ -521,8 +587,19 @@ class Ledger:
             cell.children_told = tuple(child.summary for child in self._readings.children_of(cell) if child.summary is not None)
             self.losses[Loss.CHILD_MISSING] += len(self._unseen_references(cell, value))
         if isinstance(value, PipelineRun):
-            return pipeline_run_spans(value, place, cell.children_told, close)
+            told, summary = pipeline_run_spans(value, place, cell.children_told, close)
+            if self._is_counting:
+                self._count(cell, (pipeline_run_measure(value, place, close, summary.end_ns),))
+            return told, summary
         return custom_run_spans(value, place, cell.children_told, close)
+
+    def _count(self, cell: Cell, measures: Iterable[Measure], subjects: Sequence[Subject] = ()) -> None:
+        """Let be counted what was not yet."""
+        self._measures += subjects[cell.announced :]
+        cell.announced = max(cell.announced, len(subjects))
+        fresh = [one for one in measures if one.slot not in cell.counted]
+        self._measures += fresh
+        cell.counted.add(one.slot for one in fresh)
 
     def _is_complete(self, cell: Cell, value: PipelineRun | CustomRun, close: Close, now_ns: int) -> bool:
         """Say whether everything below is told, or will not be waited for; then what is missing is told as it is."""

@@ -55,6 +55,13 @@ class Acknowledged:
                 self._slots.update(forms)
                 self._marks.update(dict.fromkeys(map(slot_mark, forms)))
 
+    def complete(self) -> None:
+        """Note that it was all of them; which they were need not be known any more."""
+        self.is_whole = True
+        self._slots.clear()
+        self._marks.clear()
+        self._remembered = frozenset()
+
     def recall(self, marks: Iterable[bytes], *, is_whole: bool) -> bool:
         """Take in what somebody else remembers; say whether that is news."""
         known = len(self._marks), self.is_whole

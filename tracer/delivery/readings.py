@@ -103,6 +103,10 @@ class Cell:
     foreign_pod_names: frozenset[str] = frozenset()
     """The names of its attempts whose Pods belong to other TaskRuns; frozen with it."""
     acknowledged: Acknowledged = field(default_factory=Acknowledged)
+    counted: Acknowledged = field(default_factory=Acknowledged)
+    """What of it the metrics have counted."""
+    announced: int = 0
+    """How much of it the metrics know to expect."""
     open_slots: set[Slot] = field(default_factory=set)
     """Due and not acknowledged, at the last look."""
     summary: Summary | None = None
@@ -145,6 +149,11 @@ class Cell:
             return self.gone_ns if self.gone_ns is not None else self.changed_ns
         seen_ns = self.final_seen_ns[number]
         return seen_ns if seen_ns > self.first_seen_ns or completion_ns is None else min(seen_ns, completion_ns)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the object was seen final, or deleted."""
+        return 0 in self.final_seen_ns or self.is_gone
 
     def acknowledge(self, slots: Iterable[Slot]) -> None:
         """Note what was confirmed."""
@@ -193,6 +202,8 @@ class Readings:
         self.cells: dict[str, Cell] = {}
         self.losses: Counter[Loss] = Counter()
         self.listed_ns: dict[Kind, int] = {}
+        self.unended: dict[str, Cell] = {}
+        """The runs that have not ended, by UID."""
         self.finished: dict[bytes, None] = {}
         """The marks of runs of which nothing is to be told any more, that are held no more and still exist, the oldest first."""
         self.deleted = Deleted()
@@ -213,11 +224,19 @@ class Readings:
         uid, owner = value.metadata.uid, owner_of(value)
         cell = self.cells[uid] = Cell(value, owner, now_ns, now_ns, now_ns, pods=self._pods_of.setdefault(uid, {}))
         cell.mark_finals(now_ns)
+        self.sort(cell)
         if owner is not None:
             self._children.setdefault(owner.uid, {})[uid] = None
         if cell.owner is not None and self._is_too_deep(cell):
             self.orphan(cell)
         return cell
+
+    def sort(self, cell: Cell) -> None:
+        """Note whether a run has ended by now."""
+        if cell.has_ended:
+            self.unended.pop(cell.uid, None)
+        else:
+            self.unended[cell.uid] = cell
 
     def _is_too_deep(self, cell: Cell) -> bool:
         """Say whether an object would be above itself, or too many would be above each other."""
@@ -369,6 +388,7 @@ class Readings:
         self._forget_pods(cell.uid)
         self.deleted.discard(cell.uid)
         del self.cells[cell.uid]
+        self.unended.pop(cell.uid, None)
         self._children.pop(cell.uid, None)
         self._leave_owner(cell)
 

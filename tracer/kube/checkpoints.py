@@ -12,7 +12,7 @@ from http import HTTPStatus
 import msgspec
 
 from tracer.clock import Clock
-from tracer.delivery.checkpoint import Checkpoint, Texts, UnreadableError, read, write
+from tracer.delivery.checkpoint import NOTHING, Checkpoint, ElsewhereError, Texts, UnreadableError, read, write
 from tracer.events import Event, Report, What, sentence
 from tracer.kube.named import CHECKPOINT_NAME, Conflict, Found, Missing, NamedObject, Trouble
 
@@ -63,7 +63,7 @@ class Checkpoints:
         """When it was written last; None before it ever was."""
         self.trouble = "being read"
         """Why it is not known what was acknowledged before; empty once it is."""
-        self.stands = Checkpoint()
+        self.stands = NOTHING
         """What stands there, as it was last read or written."""
         self._named, self._clock, self._report = named, clock, report
         self._destination = destination
@@ -91,7 +91,7 @@ class Checkpoints:
         until_s = self._clock.now_s() + PATIENCE_S
         while not await self.read():
             if self._clock.now_s() >= until_s:
-                self._take(Checkpoint())
+                self._take(NOTHING)
                 return
             await self._clock.sleep(_PAUSE_S)
 
@@ -105,7 +105,7 @@ class Checkpoints:
             case Missing(status, why):
                 self._metadata = self._texts = None
                 self._fail("read", What.CHECKPOINT_MISSING, f"Nothing that was sent is remembered over a restart: {why}")
-                self._take(Checkpoint(), is_first=status == HTTPStatus.NOT_FOUND)
+                self._take(NOTHING, is_first=status == HTTPStatus.NOT_FOUND)
             case Trouble(_, why):
                 self.trouble = why
                 self._fail("read", What.CHECKPOINT_FAILED, f"The checkpoint cannot be read: {why}")
@@ -167,16 +167,16 @@ class Checkpoints:
             self._cannot_use("the API server sent no ConfigMap")
         except UnreadableError as error:
             self._texts = None
-            self._cannot_use(str(error))
+            self._cannot_use(str(error), error.counted if isinstance(error, ElsewhereError) else None)
         else:
             self._texts, self._is_foreign = texts, False
             self._recover("read")
-            self._take(checkpoint or Checkpoint(), is_first=checkpoint is None)
+            self._take(checkpoint or NOTHING, is_first=checkpoint is None)
 
-    def _cannot_use(self, why: str) -> None:
+    def _cannot_use(self, why: str, counted: Checkpoint | None = None) -> None:
         self._is_foreign = True
         self._fail("read", What.CHECKPOINT_UNREADABLE, f"The checkpoint {CHECKPOINT_NAME} counts as absent: {why}")
-        self._take(Checkpoint())
+        self._take(counted or NOTHING)
 
     def _take(self, checkpoint: Checkpoint, *, is_first: bool = False) -> None:
         self.trouble, self.stands, self.is_own = "", checkpoint, False

@@ -10,8 +10,9 @@ from enum import StrEnum
 
 from tracer.lifecycle.attempts import Attempt, SeenPod
 from tracer.tekton import names, reasons
+from tracer.tekton.meta import condition
 from tracer.tekton.pod import Container, ContainerStatus, Pod, StateTerminated
-from tracer.tekton.taskrun import StepState, StepTerminated
+from tracer.tekton.taskrun import StepState, StepTerminated, TaskSpec
 from tracer.tekton.termination import TerminationMessage
 from tracer.tekton.times import instant_ns
 
@@ -136,8 +137,7 @@ def step_facts(attempt: Attempt, seen: SeenPod | None) -> list[StepFacts]:
     if seen is not None:
         return pod_step_facts(seen.pod, entries, attempt)
     task_spec = attempt.status.task_spec
-    specs = task_spec.steps if task_spec is not None else ()
-    images = {f"{names.STEP_PREFIX}{step.name or f'unnamed-{index}'}": step.image for index, step in enumerate(specs)}
+    images = dict(zip(container_names(task_spec), (step.image for step in task_spec.steps), strict=True)) if task_spec else {}
     return [
         StepFacts(
             container=container,
@@ -152,6 +152,11 @@ def step_facts(attempt: Attempt, seen: SeenPod | None) -> list[StepFacts]:
         )
         for container, entry in entries.items()
     ]
+
+
+def container_names(task_spec: TaskSpec) -> list[str]:
+    """Name the containers that Tekton makes of a task's steps."""
+    return [f"{names.STEP_PREFIX}{step.name or f'unnamed-{index}'}" for index, step in enumerate(task_spec.steps)]
 
 
 def pod_step_facts(pod: Pod, entries: dict[str, StepState], attempt: Attempt | None) -> list[StepFacts]:
@@ -218,6 +223,18 @@ def read_steps(pod: Pod) -> tuple[StepReading, ...]:
             )
         may_run = may_run and facts.is_passed
     return tuple(readings)
+
+
+def waiting_reasons(pod: Pod) -> list[str]:
+    """Say why each step of a Pod waits that does not even have a container; empty where nobody says it."""
+    states, scheduled = pod.container_states, condition(pod.status.conditions, names.CONDITION_POD_SCHEDULED)
+    unscheduled = scheduled.reason if scheduled is not None and scheduled.status != "True" else ""
+    found = []
+    for step in pod.steps:
+        state = states[step.name].state if step.name in states else None
+        if state is None or (state.running is None and state.terminated is None):
+            found.append(state.waiting.reason if state is not None and state.waiting is not None else unscheduled)
+    return found
 
 
 def started_ns(status: ContainerStatus) -> list[int]:

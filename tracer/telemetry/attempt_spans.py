@@ -57,7 +57,17 @@ class _About:
         return Slot(_PHASE_SPANS[phase.kind][0], self.uid, self.pod_name, self.pod_uid, phase.container)
 
     def step_slot(self, step: Step) -> Slot:
-        return Slot("step", self.uid, self.pod_name, self.pod_uid, step.container)
+        return step_slot(self.uid, self.pod_name, self.pod, step.container)
+
+
+def step_slot(task_run_uid: str, pod_name: str, pod: Pod | None, container: str) -> Slot:
+    """Give the slot of a step."""
+    return Slot("step", task_run_uid, pod_name, pod.metadata.uid if pod is not None else "", container)
+
+
+def step_span_id(slot: Slot) -> bytes:
+    """Give the span id of a step, by its slot."""
+    return span_id(slot.kind, slot.owner_uid, slot.pod_uid or f"name:{slot.pod_name}", slot.name)
 
 
 def attempt_spans(

@@ -115,6 +115,7 @@ class App:
             show,
             self._metrics.observe_request,
             self._metrics.observe_lag,
+            lambda one: self._metrics.count(one, clock.now_s()),
         )
         self._backend_name = "nobody: a dry run" if is_dry else settings.endpoint_name
         self._checkpoints: Checkpoints | None = None
@@ -246,6 +247,7 @@ class App:
         finally:
             if not self.is_stopping:
                 self.controller.stand_by()
+                self._metrics.forget_runs()
 
     @property
     def _led_last(self) -> bool:
@@ -291,6 +293,7 @@ class App:
         written_s = self._checkpoints.last_write_unix_s if self._checkpoints is not None else None
         return {
             **readings.read_delivery(self.controller),
+            **readings.read_runs(self.controller, self._clock.unix_ns(), self._settings.config.stuck_after_s),
             **readings.read_watches(self.reflectors),
             families.CHECKPOINT_LAST_WRITE: {} if written_s is None else {(): written_s},
         }

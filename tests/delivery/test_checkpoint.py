@@ -221,6 +221,7 @@ ADOPTED = {"taskrun-deleted"}
 
 
 def is_away(told: Told, now_ns: int) -> None:
+    """Judge, and deliver nothing."""
     while told.ledger.due(now_ns) or told.ledger.is_behind:
         pass
     told.counted += told.ledger.take_measures()
@@ -233,7 +234,6 @@ def test_a_graceful_restart_counts_nothing_twice(name: str, cuts: set[int], back
     finish(told, backend)
     counted = as_facts(one.slot for one in told.measures)
     assert name in TWO_PODS or len(counted) == len(set(counted))
-    assert {slot for slot in COUNTED[name] if cuts or slot in counted} <= set(counted)
     assert set(counted) >= COUNTED[name]
     assert name in ADOPTED or set(counted) == COUNTED[name]
 

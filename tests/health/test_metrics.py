@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from prometheus_client import Metric
@@ -11,15 +12,20 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.kit import HOSTILE_TEXTS, SCHEMA, ManualClock
+from tracer.delivery.ledger import Standing
 from tracer.delivery.outbox import Books
 from tracer.delivery.readings import Loss
 from tracer.health import families
-from tracer.health.families import FAMILIES, Type
+from tracer.health.families import FAMILIES, Family, Label, Type
 from tracer.health.metrics import Metrics
-from tracer.health.readings import Readings, awaited, read_delivery, read_watches
+from tracer.health.readings import Readings, awaited, read_delivery, read_runs, read_watches
 from tracer.kube.reflector import Reflector, reflectors_of
 from tracer.kube.wire import feeds
 from tracer.tekton.names import Kind
+from tracer.tekton.reasons import Result
+from tracer.tekton.times import SECOND_NS
+from tracer.telemetry.measures import Counted, Measure, Subject
+from tracer.telemetry.records import Slot
 from tracer.transport import Reason, Transport, TransportSettings
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3"
@@ -56,6 +62,11 @@ class Counts:
     held_objects: Mapping[tuple[str, str], int] = field(default_factory=dict)
     ignored_contexts: Counter[str] = field(default_factory=Counter)
     leads: bool = True
+    runs: Sequence[Standing] = ()
+
+    def standing(self) -> Sequence[Standing]:
+        """Say it."""
+        return self.runs
 
     def oldest_due_age_s(self) -> float:
         """Say it."""
@@ -131,7 +142,8 @@ def test_the_table_keeps_to_the_customs() -> None:
     """Names say unit and type, a counter ends in `_total` and nothing else does, and each says what it is."""
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
     for family in FAMILIES:
-        assert family.name.startswith("tracer_")
+        assert family.name.startswith("tekton_" if family.most else "tracer_")
+        assert family.labels[:1] == ((Label("namespace"),) if family.most else family.labels[:1])
         assert family.name.endswith("_total") is (family.type is Type.COUNTER)
         assert family.help[0].isupper()
         assert family.help.endswith(".")
@@ -249,6 +261,167 @@ def test_hostile_label_values_stay_values(accept: str, text: str) -> None:
     found = scrape(made({families.SPANS_LOST: {(text,): 5}}), accept)
     (sample,) = [one for one in found["tracer_spans_lost"].samples if one.value]
     assert sample.labels == {"reason": text.replace("\ud800", "?")}
+
+
+# ------------------------------------------------------------ about runs
+
+
+def subject(counted: Counted, *names: str) -> Subject:
+    """Say what it is that ends."""
+    return Subject(counted, "ci", *names)
+
+
+def ended(counted: Counted, *names: str, result: Result = Result.SUCCESS, **more: Any) -> Measure:  # noqa: ANN401
+    """Let something have ended at READ_AT_S, after 3 s, with a span."""
+    at: dict[str, Any] = {"ended_ns": int(READ_AT_S * SECOND_NS), "duration_ns": 3 * SECOND_NS, "error_type": ""}
+    at |= {"slot": Slot("step", "uid"), "trace_id": bytes(15) + b"t", "span_id": bytes(7) + b"s", **more}
+    return Measure(subject(counted, *names), result=result, **at)
+
+
+def counting(*measures: Measure | Subject) -> Metrics:
+    """Make metrics that have counted this."""
+    metrics = made({})
+    for one in measures:
+        metrics.count(one, 0.0)
+    return metrics
+
+
+def about_runs(metrics: Metrics) -> dict[str, float]:
+    """Give the samples about runs, without buckets."""
+    return {name: value for name, value in values(metrics).items() if name.startswith("tekton_") and "_bucket" not in name}
+
+
+def test_what_is_expected_is_there_at_zero() -> None:
+    """So that the first failure is an increase, for whoever scrapes before it."""
+    found = about_runs(
+        counting(
+            subject(Counted.STEP, "build", "image", "compile"),
+            subject(Counted.ATTEMPT, "build", "image"),
+            subject(Counted.PIPELINE_RUN, "build"),
+        )
+    )
+    names = {
+        "tekton_steps_total namespace=ci pipeline=build result={} step=compile task=image",
+        "tekton_taskruns_total namespace=ci pipeline=build result={} task=image",
+        "tekton_pipelineruns_total namespace=ci pipeline=build result={}",
+    }
+    assert found == {name.format(result): 0 for name in names for result in ("success", "failure")}
+
+
+def test_a_step_that_fails_is_counted() -> None:
+    """By its names, by why, with when it was, and how long it took."""
+    failed = ended(Counted.STEP, "build", "image", "compile", result=Result.ERROR, error_type="OOMKilled")
+    assert about_runs(counting(failed, failed)) == {
+        "tekton_steps_total namespace=ci pipeline=build result=error step=compile task=image": 2,
+        "tekton_step_failures_total namespace=ci reason=OOMKilled": 2,
+        "tekton_step_last_failure_timestamp_seconds namespace=ci pipeline=build step=compile task=image": READ_AT_S,
+        "tekton_step_duration_seconds_count namespace=ci step=compile task=image": 2,
+        "tekton_step_duration_seconds_sum namespace=ci step=compile task=image": 6,
+    }
+
+
+def test_attempts_and_runs_are_counted() -> None:
+    """By their names, and how long they took, unless their start is not known."""
+    attempt, run = ended(Counted.ATTEMPT, "build", "image", duration_ns=None), ended(Counted.PIPELINE_RUN, "build")
+    assert about_runs(counting(attempt, run)) == {
+        "tekton_taskruns_total namespace=ci pipeline=build result=success task=image": 1,
+        "tekton_pipelineruns_total namespace=ci pipeline=build result=success": 1,
+        "tekton_pipelinerun_duration_seconds_count namespace=ci pipeline=build result=success": 1,
+        "tekton_pipelinerun_duration_seconds_sum namespace=ci pipeline=build result=success": 3,
+    }
+
+
+def test_a_time_only_rises() -> None:
+    """What comes late, or again, leaves the latest success and failure as they are; what was let pass is neither."""
+    old, new = (ended(Counted.STEP, "p", "t", "s", ended_ns=seconds * SECOND_NS) for seconds in (5, 9))
+    passed_by = ended(Counted.STEP, "p", "t", "s", result=Result.FAILURE, ended_ns=20 * SECOND_NS)
+    found = about_runs(counting(new, old, new, passed_by))
+    assert found["tekton_step_last_success_timestamp_seconds namespace=ci pipeline=p step=s task=t"] == 9
+    assert not any(name.startswith("tekton_step_last_failure") for name in found)
+
+
+def test_a_reason_that_nobody_knows_is_one_of_the_others() -> None:
+    """Reasons are a node's and a user's to choose; the series are not."""
+    failures = [ended(Counted.STEP, "p", "t", "s", result=Result.ERROR, error_type=f"Reason{number}") for number in range(9)]
+    assert about_runs(counting(*failures))["tekton_step_failures_total namespace=ci reason=other"] == 9
+
+
+def test_an_example_leads_to_the_span() -> None:
+    """In OpenMetrics, beside the counter and the bucket; what is not traced gives none."""
+    told, untold = ended(Counted.STEP, "p", "t", "s"), ended(Counted.STEP, "p", "t", "u", trace_id=b"", span_id=b"")
+    found = scrape(counting(told, untold), OPENMETRICS)
+    ids = {"trace_id": (bytes(15) + b"t").hex(), "span_id": (bytes(7) + b"s").hex()}
+    (counter,) = [one for one in found["tekton_steps"].samples if one.labels["step"] == "s"]
+    assert counter.exemplar is not None
+    assert counter.exemplar.labels == ids
+    buckets = [one for one in found["tekton_step_duration_seconds"].samples if one.exemplar is not None]
+    assert [(one.labels["step"], one.labels["le"], one.exemplar and one.exemplar.labels) for one in buckets] == [
+        ("s", "5.0", ids)
+    ]
+    assert not any(one.exemplar for one in found["tekton_steps"].samples if one.labels["step"] == "u")
+
+
+def test_who_leads_no_more_forgets_the_runs() -> None:
+    """Another replica counts from here on; later it begins anew."""
+    metrics = counting(ended(Counted.STEP, "p", "t", "s"))
+    metrics.forget_runs()
+    assert about_runs(metrics) == {}
+
+
+@pytest.mark.row("L9")
+def test_a_hundred_thousand_names_stay_within_their_limits() -> None:
+    """Series stay under each metric's limit, sums are exact, and what was put together is counted."""
+    metrics, count = made({}), 100_000
+    for number in range(count):
+        names = f"pipeline-{number}", f"task-{number}", f"step-{number}"
+        one = ended(Counted.STEP, *names, result=Result.FAILURE, error_type="exit_code")
+        metrics.count(replace(one, subject=replace(one.subject, namespace=f"ns-{number % 700}")), number / 1_000)
+    found = scrape(metrics)
+    for family in FAMILIES:
+        series = {frozenset(label for label in one.labels.items() if label[0] != "le") for one in found[_named(family)].samples}
+        assert len(series) <= family.most or not family.most
+    (durations,) = [found[_named(one)] for one in (families.STEP_DURATION,)]
+    assert sum(one.value for one in durations.samples if one.name.endswith("_count")) == count
+    assert sum(one.value for one in found["tekton_steps"].samples) == count
+    assert sum(one.value for one in found["tekton_step_failures"].samples) == count
+    capped = {one.labels["metric"]: one.value for one in found["tracer_series_capped"].samples}
+    assert capped["tekton_steps_total"] == count - families.STEPS.most + len(Result)
+    assert len(asyncio.run(metrics.render(""))[1]) < 2_000_000
+
+
+def _named(family: Family) -> str:
+    return family.name.removesuffix("_total")
+
+
+def test_runs_that_have_not_ended_are_read() -> None:
+    """How many run, wait and are stuck, and how old the oldest one is, by namespace; nobody says so who stands by."""
+    now_s = 10_000
+    runs = [
+        Standing(Kind.TASK_RUN, "ci", 9_000 * SECOND_NS, has_started=True, waiting=("", "ImagePullBackOff")),
+        Standing(Kind.TASK_RUN, "ci", 1_000 * SECOND_NS, has_started=True, waiting=("ImagePullBackOff", "Mystery")),
+        Standing(Kind.TASK_RUN, "ci", 11_000 * SECOND_NS, has_started=False, waiting=()),
+        Standing(Kind.PIPELINE_RUN, "ci", 999 * SECOND_NS, has_started=True, waiting=()),
+    ]
+    assert about_runs(made(read_runs(Counts(runs=runs), now_s * SECOND_NS, 9_000))) == {
+        "tekton_taskruns_running namespace=ci": 2,
+        "tekton_steps_waiting namespace=ci reason=ImagePullBackOff": 2,
+        "tekton_steps_waiting namespace=ci reason=other": 2,
+        "tekton_run_oldest_age_seconds kind=TaskRun namespace=ci": 9_000,
+        "tekton_run_oldest_age_seconds kind=PipelineRun namespace=ci": 9_001,
+        "tekton_runs_stuck kind=TaskRun namespace=ci": 0,
+        "tekton_runs_stuck kind=PipelineRun namespace=ci": 1,
+    }
+    assert about_runs(made(read_runs(Counts(runs=runs, leads=False), now_s * SECOND_NS, 9_000))) == {}
+
+
+def test_many_namespaces_stay_within_the_limits() -> None:
+    """What is read, too, is put together where there would be too many series."""
+    runs = [Standing(Kind.TASK_RUN, f"ns-{number}", 0, has_started=True, waiting=("",)) for number in range(3_000)]
+    found = scrape(made(read_runs(Counts(runs=runs), 5 * SECOND_NS, 1)))
+    for family in (families.TASK_RUNS_RUNNING, families.STEPS_WAITING, families.RUNS_STUCK):
+        assert len(found[family.name].samples) <= family.most
+        assert sum(one.value for one in found[family.name].samples) == len(runs)
+    assert {one.value for one in found[families.RUN_OLDEST_AGE.name].samples} == {5}
 
 
 def test_histograms_hold_what_was_observed() -> None:

@@ -32,7 +32,14 @@ from tracer.tekton.pipelinerun import ChildReference, CustomRun, PipelineRun
 from tracer.tekton.pod import Pod
 from tracer.tekton.taskrun import TaskRun
 from tracer.tekton.times import SECOND_NS, instant_ns
-from tracer.telemetry.measures import Measure, Subject, pipeline_run_measure, task_run_measures, task_run_subjects
+from tracer.telemetry.measures import (
+    Measure,
+    Subject,
+    pipeline_run_measure,
+    pipeline_run_subject,
+    task_run_measures,
+    task_run_subjects,
+)
 from tracer.telemetry.places import (
     DEFAULT_SETTINGS,
     UNTOLD,
@@ -578,6 +585,8 @@ class Ledger:
     def _tell_run(
         self, cell: Cell, value: PipelineRun | CustomRun, place: Place, now_ns: int
     ) -> tuple[list[SpanRecord], Summary | None]:
+        if self._is_counting and isinstance(value, PipelineRun):
+            self._count(cell, (), [pipeline_run_subject(value)])
         close = close_run(value, cell.forced_ns, is_gone=cell.is_gone)
         if close is None:
             return [], None

@@ -1,15 +1,17 @@
 """Which metrics are there? Every one of them, with its type, its labels and what it counts.
 
-Keeps: a name here is a promise to dashboards and alerts; label values come from bounded sets, and no run's name is among them; a
-counter is there from the beginning, at zero, with each label value that is known beforehand.
+Keeps: a name here is a promise to dashboards and alerts; no run's name is among the label values, and where others choose them
+the series are limited; a counter is there from the beginning, at zero, with each label value that is known beforehand.
 Must not know: where the numbers come from, and how they are written.
-Source: operations 9.2, 9.3.
+Source: operations 9.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tracer.kube.wire import feeds
+from tracer.tekton.names import RUN_KINDS
+from tracer.tekton.reasons import Result
 
 
 class Type(StrEnum):
@@ -38,6 +40,8 @@ class Family:
     help: str
     buckets: tuple[float, ...] = ()
     """Of a histogram: the upper bounds, without infinity."""
+    most: int = 0
+    """How many sets of label values there may be; 0 where all are known beforehand."""
 
 
 WATCHED_KINDS = tuple(dict.fromkeys(str(feed.kind) for feed in feeds("")))
@@ -46,19 +50,108 @@ WATCH_REASONS = (
     "http_other", "idle", "empty", "gone", "restored", "decode", "too_large",
 )  # fmt: skip
 _KIND = Label("kind", WATCHED_KINDS)
+OTHER = "other"
+FAILURE_REASONS = (
+    "exit_code", "OOMKilled", "TimeoutExceeded", "TaskRunTimeout", "PipelineRunTimeout", "Evicted", "EvictionByEvictionAPI",
+    "DeletionByTaintManager", "PreemptionByScheduler", "TerminationByKubelet", "ContainerStatusUnknown", "ContainerCannotRun",
+    "StartError", OTHER,
+)  # fmt: skip
+WAITING_REASONS = (
+    "Unschedulable", "SchedulingGated", "ContainerCreating", "PodInitializing", "ErrImagePull", "ImagePullBackOff",
+    "InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "CrashLoopBackOff", OTHER,
+)  # fmt: skip
+_NAMESPACE, _PIPELINE, _TASK, _STEP = Label("namespace"), Label("pipeline"), Label("task"), Label("step")
+_RESULT = Label("result", tuple(Result))
+_RUN_KIND = Label("kind", tuple(RUN_KINDS))
+_DURATIONS_S = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
-def _counter(name: str, help_text: str, *labels: Label) -> Family:
-    return Family(name, Type.COUNTER, labels, help_text)
+def _counter(name: str, help_text: str, *labels: Label, most: int = 0) -> Family:
+    return Family(name, Type.COUNTER, labels, help_text, most=most)
 
 
-def _gauge(name: str, help_text: str, *labels: Label) -> Family:
-    return Family(name, Type.GAUGE, labels, help_text)
+def _gauge(name: str, help_text: str, *labels: Label, most: int = 0) -> Family:
+    return Family(name, Type.GAUGE, labels, help_text, most=most)
+
+
+def _durations(name: str, help_text: str, *labels: Label, most: int) -> Family:
+    return Family(name, Type.HISTOGRAM, labels, help_text, _DURATIONS_S, most)
 
 
 def _histogram(name: str, help_text: str, *buckets: float) -> Family:
     return Family(name, Type.HISTOGRAM, (), help_text, buckets)
 
+
+STEPS = _counter(
+    "tekton_steps_total",
+    "Steps that have ended, those of each attempt, also those that onError let pass.",
+    *(_NAMESPACE, _PIPELINE, _TASK, _STEP, _RESULT),
+    most=2_000,
+)
+STEP_FAILURES = _counter(
+    "tekton_step_failures_total",
+    "Steps that failed and were not let pass by onError, by why.",
+    *(_NAMESPACE, Label("reason", FAILURE_REASONS)),
+    most=1_000,
+)
+STEP_LAST_FAILURE = _gauge(
+    "tekton_step_last_failure_timestamp_seconds",
+    "When a step failed last and was not let pass by onError.",
+    *(_NAMESPACE, _PIPELINE, _TASK, _STEP),
+    most=2_000,
+)
+STEP_LAST_SUCCESS = _gauge(
+    "tekton_step_last_success_timestamp_seconds",
+    "When a step succeeded last.",
+    *(_NAMESPACE, _PIPELINE, _TASK, _STEP),
+    most=2_000,
+)
+TASK_RUNS = _counter(
+    "tekton_taskruns_total",
+    "TaskRuns that have ended, each attempt of them.",
+    *(_NAMESPACE, _PIPELINE, _TASK, _RESULT),
+    most=2_000,
+)
+PIPELINE_RUNS = _counter(
+    "tekton_pipelineruns_total", "PipelineRuns that have ended.", *(_NAMESPACE, _PIPELINE, _RESULT), most=1_000
+)
+TASK_RUN_DURATION = _durations(
+    "tekton_taskrun_duration_seconds",
+    "How long attempts of TaskRuns took, from their start to their completion.",
+    *(_NAMESPACE, _TASK, _RESULT),
+    most=250,
+)
+PIPELINE_RUN_DURATION = _durations(
+    "tekton_pipelinerun_duration_seconds",
+    "How long PipelineRuns took, from their start to their completion.",
+    *(_NAMESPACE, _PIPELINE, _RESULT),
+    most=200,
+)
+STEP_DURATION = _durations(
+    "tekton_step_duration_seconds",
+    "How long steps took that ran, from when their command began to its end.",
+    *(_NAMESPACE, _TASK, _STEP),
+    most=250,
+)
+TASK_RUNS_RUNNING = _gauge("tekton_taskruns_running", "TaskRuns that have started and not ended.", _NAMESPACE, most=500)
+STEPS_WAITING = _gauge(
+    "tekton_steps_waiting",
+    "Steps whose container has not started, by why it waits.",
+    *(_NAMESPACE, Label("reason", WAITING_REASONS)),
+    most=1_000,
+)
+RUN_OLDEST_AGE = _gauge(
+    "tekton_run_oldest_age_seconds",
+    "How long ago the oldest run was created that has not ended.",
+    *(_NAMESPACE, _RUN_KIND),
+    most=500,
+)
+RUNS_STUCK = _gauge(
+    "tekton_runs_stuck",
+    "Runs that were created longer ago than stuck_after_s and have not ended.",
+    *(_NAMESPACE, _RUN_KIND),
+    most=500,
+)
 
 SPANS_ACKNOWLEDGED = _counter("tracer_spans_acknowledged_total", "Spans that the backend acknowledged.")
 SPANS_SENT = _counter("tracer_spans_sent_total", "Spans in requests that were sent, repeats too.")
@@ -146,6 +239,11 @@ TRACE_CONTEXT_IGNORED = _counter(
     "tracer_trace_context_ignored_total",
     "Trace contexts given with a run that could not be used.",
     Label("reason", ("malformed", "oversize", "late")),
+)
+SERIES_CAPPED = _counter(
+    "tracer_series_capped_total",
+    "Changes of a metric that were put together under the names __other__, as it has as many series as it may.",
+    Label("metric"),
 )
 BUILD_INFO = _gauge("tracer_build_info", "Always 1; the label says which version this is.", Label("version"))
 

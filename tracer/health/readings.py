@@ -3,16 +3,22 @@
 Must not know: how metrics are written.
 """
 
+import math
+import operator
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from tracer.delivery.ledger import Standing
 from tracer.delivery.outbox import Books
 from tracer.delivery.readings import Loss
 from tracer.health import families
-from tracer.health.families import Family
+from tracer.health.caps import FOLDED
+from tracer.health.families import OTHER, Family
 from tracer.kube.reflector import Reflector
+from tracer.tekton.names import Kind
+from tracer.tekton.times import SECOND_NS
 
 Values = Mapping[tuple[str, ...], float]
 """By the values of a family's labels, in their order."""
@@ -91,6 +97,9 @@ class ControllerCounts(Protocol):
     def oldest_due_age_s(self) -> float:
         """Say for how long the oldest of what is due has been due."""
 
+    def standing(self) -> Iterable[Standing]:
+        """Say how each run stands that has not ended."""
+
 
 def read_delivery(controller: ControllerCounts) -> Readings:
     """Read what a controller counts."""
@@ -113,6 +122,36 @@ def read_delivery(controller: ControllerCounts) -> Readings:
         families.TRACE_CONTEXT_IGNORED: _labelled(controller.ignored_contexts),
         families.IS_LEADER: {(): float(controller.leads)},
     }
+
+
+def read_runs(controller: ControllerCounts, now_ns: int, stuck_after_s: float) -> Readings:
+    """Read how runs stand now (Unix nanoseconds), if we are the one who says so."""
+    running, waiting, stuck = Counter[tuple[str, ...]](), Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+    oldest_s: dict[tuple[str, ...], float] = {}
+    for one in controller.standing() if controller.leads else ():
+        of_kind, age_s = (one.namespace, one.kind), max(0.0, (now_ns - one.created_ns) / SECOND_NS)
+        running[one.namespace,] += one.kind is Kind.TASK_RUN and one.has_started
+        oldest_s[of_kind] = max(age_s, oldest_s.get(of_kind, 0.0))
+        stuck[of_kind] += age_s > stuck_after_s
+        waiting.update((one.namespace, reason if reason in families.WAITING_REASONS else OTHER) for reason in one.waiting)
+    return {
+        families.TASK_RUNS_RUNNING: _folded(families.TASK_RUNS_RUNNING, running),
+        families.STEPS_WAITING: _folded(families.STEPS_WAITING, waiting),
+        families.RUN_OLDEST_AGE: _folded(families.RUN_OLDEST_AGE, oldest_s, join=max),
+        families.RUNS_STUCK: _folded(families.RUNS_STUCK, stuck),
+    }
+
+
+def _folded(family: Family, values: Values, join: Callable[[float, float], float] = operator.add) -> Values:
+    """Put together what goes beyond the most of a metric: the last namespaces of the alphabet."""
+    if len(values) <= family.most:
+        return values
+    most = family.most - math.prod(len(label.values) for label in family.labels[1:])
+    kept = {labels: values[labels] for labels in sorted(values)[:most]}
+    for labels in sorted(values)[most:]:
+        folded = (FOLDED, *labels[1:])
+        kept[folded] = join(kept[folded], values[labels]) if folded in kept else values[labels]
+    return kept
 
 
 def read_watches(reflectors: Iterable[Reflector]) -> Readings:

@@ -123,11 +123,16 @@ def task_run_measures(task_run: TaskRun, stories: Sequence[AttemptStory], place:
             )
 
 
+def pipeline_run_subject(run: PipelineRun) -> Subject:
+    """Say as what a PipelineRun is counted."""
+    return Subject(Counted.PIPELINE_RUN, run.metadata.namespace, cut(pipeline_name(run)))
+
+
 def pipeline_run_measure(run: PipelineRun, place: Place, close: Close, end_ns: int) -> Measure:
     """Say how a PipelineRun ended, at end_ns unless it says itself when it was complete."""
     completion_ns = close.completion_ns if close.completion_ns is not None else end_ns
     return Measure(
-        Subject(Counted.PIPELINE_RUN, run.metadata.namespace, cut(pipeline_name(run))),
+        pipeline_run_subject(run),
         Slot("run", run.metadata.uid),
         close.judgement.result,
         _error_type(close.judgement),
@@ -139,10 +144,10 @@ def pipeline_run_measure(run: PipelineRun, place: Place, close: Close, end_ns: i
 
 
 def _names(task_run: TaskRun, place: Place) -> tuple[str, str, str]:
-    """Give namespace, pipeline and task: a standalone TaskRun has no pipeline, and its run's name is its task's."""
-    pipeline = "" if place.is_top else str(dict(place.resource).get(keys.PIPELINE_NAME, ""))
-    task = (pipeline_name(task_run) if place.is_top else "") or task_name(task_run)
-    return task_run.metadata.namespace, pipeline, cut(task)
+    """Give namespace, pipeline and task: a standalone TaskRun has no pipeline, and what its run span is called is its task."""
+    if place.is_top:
+        return task_run.metadata.namespace, "", cut(pipeline_name(task_run))
+    return task_run.metadata.namespace, str(dict(place.resource).get(keys.PIPELINE_NAME, "")), cut(task_name(task_run))
 
 
 def _own_span_id(task_run: TaskRun, place: Place) -> bytes:

@@ -1,0 +1,79 @@
+"""The series of a metric whose names others choose: limited, fair, exact in sum."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracer.health.caps import FOLDED, IDLE_S, MOST_PER_NAMESPACE, Caps
+from tracer.health.families import Family, Label, Type
+
+RESULT = Label("result", ("success", "failure"))
+MOST = 500
+FAMILY = Family("steps", Type.COUNTER, (Label("namespace"), Label("step"), RESULT), "Steps.", most=MOST)
+KEPT = MOST - len(RESULT.values)
+"""For names of their own; the rest is there for what is put together with everything else."""
+
+
+def fill(caps: Caps, namespaces: int, each: int, now_s: float = 0.0) -> Counter[tuple[str, ...]]:
+    """Let steps of some namespaces succeed; count the series."""
+    names = [(f"ns-{number % namespaces}", f"step-{number}") for number in range(namespaces * each)]
+    return Counter(caps.admit((*name, "success"), now_s)[0] for name in names)
+
+
+def test_one_namespace_does_not_take_them_all() -> None:
+    """What is too much for it is put together within it, and another one still has room."""
+    caps = Caps(FAMILY)
+    found = fill(caps, 1, 1_000)
+    assert len(found) == MOST_PER_NAMESPACE + 1
+    assert found["ns-0", FOLDED, "success"] == caps.capped == 1_000 - MOST_PER_NAMESPACE
+    assert caps.admit(("other", "step", "failure"), 0)[0] == ("other", "step", "failure")
+
+
+def test_many_namespaces_do_not_either() -> None:
+    """What is too much for the metric is put together with everything else; a result stays what it is."""
+    caps = Caps(FAMILY)
+    found = fill(caps, 1_000, 1)
+    assert found[FOLDED, FOLDED, "success"] == 1_000 - KEPT
+    assert caps.admit(("ns-999", "step-999", "failure"), 0)[0] == (FOLDED, FOLDED, "failure")
+
+
+def test_what_is_known_stays_itself() -> None:
+    """However many others come."""
+    caps = Caps(FAMILY)
+    caps.admit(("a", "b", "success"), 0)
+    fill(caps, 1_000, 2)
+    assert caps.admit(("a", "b", "success"), 0) == (("a", "b", "success"), [])
+
+
+def test_what_was_quiet_for_a_day_makes_room() -> None:
+    """But only where there is none, so that nothing vanishes without need."""
+    caps = Caps(FAMILY)
+    caps.admit(("old", "step", "success"), 0)
+    fill(caps, 9, 10, 60)
+    assert caps.admit(("new", "step", "success"), 2 * IDLE_S)[1] == []
+    fill(caps, 1_000, 1, 2 * IDLE_S)
+    assert caps.admit(("newer", "step", "success"), 2 * IDLE_S + 1)[0] == (FOLDED, FOLDED, "success")  # all were there just now
+    series, gone = caps.admit(("newest", "step", "success"), 4 * IDLE_S)
+    assert series == ("newest", "step", "success")
+    assert ("new", "step", "success") in gone
+    assert len(gone) == len(set(gone)) <= MOST
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.integers(0, 60), st.sampled_from(RESULT.values), st.floats(0, IDLE_S / 10)), max_size=400
+    )
+)
+def test_the_limits_hold_whatever_comes(changes: list[tuple[int, int, str, float]]) -> None:
+    """Never more series than there may be, none that was taken away without being new again, and each keeps its result."""
+    family = Family("steps", Type.COUNTER, FAMILY.labels, "Steps.", most=40)
+    caps, there, now_s = Caps(family), set[tuple[str, ...]](), 0.0
+    for namespace, step, result, pause_s in changes:
+        now_s += pause_s
+        series, gone = caps.admit((f"ns-{namespace}", f"step-{step}", result), now_s)
+        assert there >= set(gone)
+        there = (there - set(gone)) | {series}
+        assert len(there) <= family.most
+        assert series[-1] == result
+        assert series[0] in {f"ns-{namespace}", FOLDED}

@@ -97,8 +97,8 @@ class App:
         self._settings, self._account, self._clock, self._report = settings, account, clock, report
         self._to_cluster, self._to_backend = Transport(account.transport, clock), Transport(settings.transport, clock)
         sent = OtlpHttp(self._to_backend, otlp.endpoint, settings.endpoint_name, is_compressed=otlp.compression == "gzip")
-        self._metrics = Metrics(__version__, self._counts)
-        self._heart = Heartbeat(clock, self._metrics.observe_stall)
+        self.metrics = Metrics(__version__, self._counts)
+        self._heart = Heartbeat(clock, self.metrics.observe_stall)
         turn = asyncio.Lock()
 
         def watch(namespace: str, tell: Tell) -> Watches:
@@ -113,9 +113,9 @@ class App:
             Pace(usual_timeout_s=settings.try_timeout_s),
             report,
             show,
-            self._metrics.observe_request,
-            self._metrics.observe_lag,
-            lambda one: self._metrics.count(one, clock.now_s()),
+            self.metrics.observe_request,
+            self.metrics.observe_lag,
+            lambda one: self.metrics.count(one, clock.now_s()),
         )
         self._backend_name = "nobody: a dry run" if is_dry else settings.endpoint_name
         self._checkpoints: Checkpoints | None = None
@@ -156,7 +156,7 @@ class App:
             self._settings.config.listen,
             lambda: live(self._heart.age_s),
             lambda: ready(self._awaited(), was_synced=self.is_synced, is_stopping=self.is_stopping),
-            self._metrics.render,
+            self.metrics.render,
         ):
             await self.play(stop)
 
@@ -247,7 +247,7 @@ class App:
         finally:
             if not self.is_stopping:
                 self.controller.stand_by()
-                self._metrics.forget_runs()
+                self.metrics.forget_runs()
 
     @property
     def _led_last(self) -> bool:

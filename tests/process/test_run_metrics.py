@@ -181,7 +181,7 @@ def test_before_everything_was_listed_nothing_is_said_of_runs() -> None:
             await asyncio.sleep(0)
         await played.one.clock.move_on(3)
         found = await scraped(again)
-        assert found["tekton_taskruns_running", "namespace=success"] == 1
-        assert found["tekton_run_oldest_age_seconds", "kind=PipelineRun", "namespace=success"] > 1
+        assert found["tekton_taskruns_running", "namespace=scenario-success"] == 1
+        assert found["tekton_run_oldest_age_seconds", "kind=PipelineRun", "namespace=scenario-success"] > 1
 
     play("success", test, settings=load({"leader.enabled": "false"}, {}))

@@ -21,7 +21,7 @@ from tests.dashboards.expressions import (
     variables_in,
 )
 from tests.kit import HERE, Json
-from tracer.health.families import FAMILIES, Family, Label, Type
+from tracer.health.families import FAMILIES, Family, Type
 
 ALERTS = HERE.parent / "deploy" / "alerts"
 NAMES = ("overview", "steps", "controller")
@@ -33,34 +33,10 @@ TARGET_LABELS = {"namespace", "pod", "instance", "job"}
 """What Prometheus adds to every series."""
 
 
-def _coming(name: str, kind: Type, labels: str) -> Family:
-    return Family(name, kind, tuple(map(Label, labels.split())), "")
-
-
-STEP = "namespace pipeline task step"
-COMING = (
-    _coming("tekton_steps_total", Type.COUNTER, f"{STEP} result"),
-    _coming("tekton_step_failures_total", Type.COUNTER, "namespace reason"),
-    _coming("tekton_step_last_failure_timestamp_seconds", Type.GAUGE, STEP),
-    _coming("tekton_step_last_success_timestamp_seconds", Type.GAUGE, STEP),
-    _coming("tekton_taskruns_total", Type.COUNTER, "namespace pipeline task result"),
-    _coming("tekton_pipelineruns_total", Type.COUNTER, "namespace pipeline result"),
-    _coming("tekton_taskrun_duration_seconds", Type.HISTOGRAM, "namespace task result"),
-    _coming("tekton_pipelinerun_duration_seconds", Type.HISTOGRAM, "namespace pipeline result"),
-    _coming("tekton_step_duration_seconds", Type.HISTOGRAM, "namespace task step"),
-    _coming("tekton_taskruns_running", Type.GAUGE, "namespace"),
-    _coming("tekton_steps_waiting", Type.GAUGE, "namespace reason"),
-    _coming("tekton_run_oldest_age_seconds", Type.GAUGE, "namespace kind"),
-    _coming("tekton_runs_stuck", Type.GAUGE, "namespace kind"),
-    _coming("tracer_series_capped_total", Type.COUNTER, "metric"),
-)
-"""Metrics that are not in the table yet: to be deleted, with `_coming`, once they are."""
-
-
 def exposed() -> dict[str, Family]:
     """Give each name under which a metric is exposed, and the metric."""
     found: dict[str, Family] = {}
-    for family in (*COMING, *FAMILIES):
+    for family in FAMILIES:
         ends = ("_bucket", "_sum", "_count") if family.type is Type.HISTOGRAM else ("",)
         found |= {f"{family.name}{end}": family for end in ends}
     for metric in ProcessCollector(registry=None).collect():
@@ -74,7 +50,7 @@ EXPOSED = exposed()
 def unused(names: set[str]) -> set[str]:
     """Name the metrics of ours that none of these names is of."""
     used = {EXPOSED[name].name for name in names & EXPOSED.keys()}
-    return {family.name for family in (*COMING, *FAMILIES)} - used
+    return {family.name for family in FAMILIES} - used
 
 
 def all_text(value: object) -> str:

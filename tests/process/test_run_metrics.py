@@ -1,6 +1,5 @@
 """What do the metrics say of runs? Each step once, whoever counts, however often it was started, with or without a backend."""
 
-import asyncio
 import math
 from collections import Counter
 from itertools import repeat
@@ -13,6 +12,7 @@ from tests.process.test_replicas import OBJECTS, TAKEN_S, leaders, stand_by
 from tests.process.test_restarts import NAMES, play, restart
 from tests.replies import says
 from tests.telemetry.test_measures import count
+from tracer.clock import breathe
 from tracer.demo.faults import Refuse
 from tracer.demo.protocol import Verb
 from tracer.demo.stage import Replica
@@ -173,12 +173,11 @@ def test_before_everything_was_listed_nothing_is_said_of_runs() -> None:
         played.server.fail(Refuse(500), Kind.POD, times=math.inf)
         again = await played.one.start(is_awaited=False)
         while not again.app.controller.leads:
-            await asyncio.sleep(0)  # no time may pass for the answer on which it waits
+            await breathe()  # no time may pass for the answer on which it waits
         assert await scraped(again) == {}
         played.server.heal()
         while not again.app.is_synced:
             await played.one.clock.move_on(0.5)
-            await asyncio.sleep(0)
         await played.one.clock.move_on(3)
         found = await scraped(again)
         assert found["tekton_taskruns_running", "namespace=scenario-success"] == 1

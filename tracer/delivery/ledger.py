@@ -133,9 +133,9 @@ class Ledger:
         self.counts = False
         """Whether what is judged is counted for the metrics: one replica does so, who leads."""
         self.incomplete: Counter[str] = Counter()
-        """How many runs were told though they never ended, by `Incomplete`."""
+        """While counting, how many runs were told though they never ended, by `Incomplete`."""
         self.ignored_contexts: Counter[str] = Counter()
-        """How many top runs were given a trace context that was not taken, by reason."""
+        """While counting, how many top runs were given a trace context that was not taken, by reason."""
 
     @property
     def losses(self) -> Counter[Loss]:
@@ -495,11 +495,11 @@ class Ledger:
                 told, summary = self._tell_task_run(cell, value, place, now_ns)
             case value:
                 told, summary = self._tell_run(cell, value, place, now_ns)
-        if summary is not None and self._is_counting:
+        if summary is not None and self._is_counting and not cell.counted.is_whole:
             cell.counted.complete()
+            self._count_oddities(cell)
         if was_open and summary is not None:
             cell.summary = summary
-            self._count_oddities(cell)
             if not place.is_told:
                 self.losses[Loss.UNSAMPLED if place.trace_id else Loss.NOT_A_PIPELINE] += len(told)
             if cell.owner is not None:

@@ -213,7 +213,7 @@ WATCH_EVENTS = _counter(
 WATCH_BYTES = _counter("tracer_watch_bytes_total", "Bytes read of lists and watches.", _KIND)
 WATCH_LAST_EVENT = _gauge(
     "tracer_watch_last_event_timestamp_seconds",
-    "When something was read last, of whatever type, on the watch that was silent for the longest time.",
+    "When the API server answered or sent something last, on the watch that was silent for the longest time.",
     _KIND,
 )
 WATCH_ERRORS = _counter("tracer_watch_errors_total", "How often a list or a watch failed.", _KIND, Label("reason", WATCH_REASONS))

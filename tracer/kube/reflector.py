@@ -86,7 +86,7 @@ class Reflector:
         """Readings of objects that were not understood, by why: malformed, too_large."""
         self.read_bytes = 0
         self.last_read_unix_s = clock.unix_ns() / 1e9
-        """When bytes came, by the time of day; at first when it was made."""
+        """When an answer began or bytes came, by the time of day; at first when it was made."""
         self._api = api
         self._transport = transport
         self._clock = clock
@@ -293,6 +293,7 @@ class Reflector:
 
     def _agreed(self, request: Request) -> None:
         """Note that an answer begins; a page says nothing before it has ended."""
+        self.last_read_unix_s = self._clock.unix_ns() / 1e9
         if request.verb is Verb.WATCH:
             self._answered()
 

@@ -62,7 +62,7 @@ WAITING_REASONS = (
 )  # fmt: skip
 _NAMESPACE, _PIPELINE, _TASK, _STEP = Label("namespace"), Label("pipeline"), Label("task"), Label("step")
 _RESULT = Label("result", tuple(Result))
-_RUN_KIND = Label("kind", tuple(RUN_KINDS))
+_RUN_KIND = Label("kind", tuple(sorted(RUN_KINDS)))
 _DURATIONS_S = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 

@@ -1,0 +1,93 @@
+"""The page docs/metrics.md: every metric of the table, with its labels and their values. Run it to write the page."""
+
+import sys
+
+from tests.kit import HERE
+from tracer.health.caps import FOLDED, MOST_PER_NAMESPACE
+from tracer.health.families import FAMILIES, Family, Label
+
+PAGE = HERE.parent / "docs" / "metrics.md"
+_HEAD = f"""\
+<!-- Written by `python -m tests.metrics_page` from tracer/health/families.py. -->
+# Metrics
+
+`tracer run` serves them under `/metrics` on port 8080 (`--listen`), as text or, to whoever asks for it, as OpenMetrics with examples:
+the ids of the trace and the span of the latest step, attempt or run in a series. How they are scraped stands in [alerts](alerts.md).
+
+## About runs
+
+Only the replica that leads has them. Each step, attempt and PipelineRun is counted once, when it is judged, whether the backend is
+there or not, and whether or not it is traced: the checkpoint remembers what was counted, so neither a restart nor a take-over counts
+it again; after a `kill -9` at most what came after the last checkpoint. Where nothing is remembered, as at the first start, what had
+ended before is not counted. A new process begins at 0, which `increase` and `rate` know how to handle.
+
+The label `namespace` is the run's. A PipelineRun or a standalone TaskRun whose spec names nothing has an empty `pipeline` or `task`.
+
+Where users choose the names, series are limited: to a number for each metric, and to {MOST_PER_NAMESPACE} of it for each namespace.
+What is too much is counted under the name `{FOLDED}`, within its namespace if there is room, so that sums stay right;
+`tracer_series_capped_total` says how often. A series that did not change for a day makes room for a new one.
+"""
+_OURS = """\
+## About the controller
+
+Every replica has them.
+"""
+
+
+def page() -> str:
+    """Write the page."""
+    runs, ours = [one for one in FAMILIES if one.most], [one for one in FAMILIES if not one.most]
+    return "\n".join(
+        [
+            _HEAD,
+            *("| metric | labels | series at most | |", "|---|---|---|---|"),
+            *(f"| {_name(one)} | {_labels(one)} | {one.most:,} | {one.help} |" for one in runs),
+            "",
+            _values(runs),
+            _OURS,
+            *("| metric | labels | |", "|---|---|---|"),
+            *(f"| {_name(one)} | {_labels(one)} | {one.help} |" for one in ours),
+            "",
+            _values(ours).rstrip("\n"),
+            "",
+        ]
+    )
+
+
+def _name(family: Family) -> str:
+    return f"`{family.name}`<br>{family.type}"
+
+
+def _labels(family: Family) -> str:
+    return ", ".join(f"`{label.name}`" for label in family.labels)
+
+
+def _values(families: list[Family]) -> str:
+    """List the values that are known beforehand, and the bounds of buckets."""
+    known: dict[Label, list[str]] = {}
+    for family in families:
+        for label in family.labels:
+            if label.values:
+                known.setdefault(label, []).append(family.name)
+    bounds: dict[tuple[float, ...], list[str]] = {}
+    for family in families:
+        if family.buckets:
+            bounds.setdefault(family.buckets, []).append(family.name)
+    lines = [f"- `{label.name}` of {_all(names)}: {_all(label.values)}." for label, names in known.items()]
+    lines += [
+        f"- Buckets of {_all(names)}: up to {', '.join(f'{bound:g}' for bound in found)} s." for found, names in bounds.items()
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _numbers(bounds: tuple[float, ...]) -> str:
+    return ", ".join(f"{bound:g}" for bound in bounds)
+
+
+def _all(names: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    sys.stdout.write(f"{PAGE} is written.\n")

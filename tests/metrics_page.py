@@ -11,21 +11,23 @@ _HEAD = f"""\
 <!-- Written by `python -m tests.metrics_page` from tracer/health/families.py. -->
 # Metrics
 
-`tracer run` serves them under `/metrics` on port 8080 (`--listen`), as text or, to whoever asks for it, as OpenMetrics with examples:
-the ids of the trace and the span of the latest step, attempt or run in a series. How they are scraped stands in [alerts](alerts.md).
+`tracer run` serves them under `/metrics` on port 8080 (`--listen`), as text or, to whoever asks for it, as OpenMetrics with
+examples: the ids of the trace and the span of the latest step, attempt or run in a series. How they are scraped stands in
+[alerts](alerts.md).
 
 ## About runs
 
-Only the replica that leads has them. Each step, attempt and PipelineRun is counted once, when it is judged, whether the backend is
-there or not, and whether or not it is traced: the checkpoint remembers what was counted, so neither a restart nor a take-over counts
-it again; after a `kill -9` at most what came after the last checkpoint. Where nothing is remembered, as at the first start, what had
-ended before is not counted. A new process begins at 0, which `increase` and `rate` know how to handle.
+Only the replica that leads has them. Each step, attempt and PipelineRun is counted once, when it is judged, whether the backend
+is there or not, and whether or not it is traced: the checkpoint remembers what was counted, so neither a restart nor a
+take-over counts it again; after a `kill -9` at most what came after the last checkpoint. Where nothing is remembered, as at the
+first start, what had ended before is not counted. A new process begins at 0, which `increase` and `rate` know how to handle.
 
-The label `namespace` is the run's. A PipelineRun or a standalone TaskRun whose spec names nothing has an empty `pipeline` or `task`.
+The label `namespace` is the run's. A PipelineRun or a standalone TaskRun whose spec names nothing has an empty `pipeline` or
+`task`.
 
-Where users choose the names, series are limited: to a number for each metric, and to {MOST_PER_NAMESPACE} of it for each namespace.
-What is too much is counted under the name `{FOLDED}`, within its namespace if there is room, so that sums stay right;
-`tracer_series_capped_total` says how often. A series that did not change for a day makes room for a new one.
+Where users choose the names, series are limited: to a number for each metric, and to {MOST_PER_NAMESPACE} of it for each
+namespace. What is too much is counted under the name `{FOLDED}`, within its namespace if there is room, so that sums stay
+right; `tracer_series_capped_total` says how often. A series that did not change for a day makes room for a new one.
 """
 _OURS = """\
 ## About the controller

@@ -20,8 +20,9 @@ from benchmarks.decoders import DECODERS, JSON, KUBERNETES, LINES, OURS, Rate
 from benchmarks.delivery import measure_delivery
 from benchmarks.faults import measure_faults
 from benchmarks.maker import Made
+from benchmarks.scraping import measure_scraping
 
-REPLAY, DECODE, DELIVERY, WATCH, PIPELINE, FIRST_SYNC, MEMORY, FAULTS = LANES = (
+REPLAY, DECODE, DELIVERY, WATCH, PIPELINE, FIRST_SYNC, MEMORY, SCRAPE, FAULTS = LANES = (
     "replay",
     "decode",
     "delivery",
@@ -29,6 +30,7 @@ REPLAY, DECODE, DELIVERY, WATCH, PIPELINE, FIRST_SYNC, MEMORY, FAULTS = LANES = 
     "pipeline",
     "firstsync",
     "memory",
+    "scrape",
     "faults",
 )
 RSS_LIMIT_MIB = 300
@@ -61,6 +63,8 @@ def main() -> None:
     with TemporaryDirectory(prefix="tracer-bench-") as folder:
         is_right = measure_recording(lanes, chosen.keep or Path(folder, "bench.jsonl"), chosen.runs, chosen.seed)
         is_right &= measure_watching(lanes, Path(folder, "history.msgpack"), chosen.seed)
+        if SCRAPE in lanes:
+            is_right &= measure_scraping()
         if FAULTS in lanes:
             is_right &= measure_faults(Path(folder), chosen.seed, is_short=chosen.short)
     sys.exit(0 if is_right else 1)

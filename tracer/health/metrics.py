@@ -70,8 +70,11 @@ class Metrics:
         """Give content type and text of all metrics as they are now: OpenMetrics if the header Accept names it."""
         content_type = OPENMETRICS if "application/openmetrics-text" in accept.lower() else TEXT
         async with self._turn:
-            scrape = _Scrape(tuple(self._collect()), [*self._runs.values(), self._process])
-            return content_type, await asyncio.to_thread(_WRITERS[content_type], scrape)
+            return content_type, await asyncio.to_thread(_WRITERS[content_type], self.snapshot())
+
+    def snapshot(self) -> Collector:
+        """Give the numbers of now, as they are written."""
+        return _Scrape(tuple(self._collect()), [*self._runs.values(), self._process])
 
     def _observe(self, family: Family, seconds: float) -> None:
         self._histograms[family].observe(max(0.0, seconds))  # clocks may jump, and a sum must not shrink

@@ -116,7 +116,7 @@ class Bench:
     @contextmanager
     def controller(self, setup: Setup = USUAL) -> Iterator[Controller]:
         """Run the controller, which has listed everything when the context begins."""
-        served_at = f"127.0.0.1:{_free_port()}"
+        served_at = f"127.0.0.1:{free_port()}"
         log = self.folder / f"run-{next(self._numbers)}.log"
         arguments = ("--listen", served_at, *setup.arguments)
         with controlling(log, self.kubeconfig, self.backend, *arguments, more=setup.environment) as program:
@@ -223,7 +223,8 @@ def _marker(name: str, kind: str, more: Json) -> Json:
     return {"kind": kind, "metadata": {"name": name, "labels": {"tekton.dev/taskRun": name}}, **more}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port on which nobody listens."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.process.performance import Performance
 from tests.process.test_replicas import OBJECTS, TAKEN_S, leaders, stand_by
-from tests.process.test_restarts import NAMES, play, restart
+from tests.process.test_restarts import CONFIG_MAP, NAMES, play, restart
 from tests.replies import says
 from tests.telemetry.test_measures import count
 from tracer.clock import breathe
@@ -162,6 +162,22 @@ def test_a_backend_that_is_away_hides_nothing() -> None:
         assert await counted(*played.one.replicas) == {}
 
     play("failing-step", test)
+
+
+def test_what_had_ended_before_the_first_start_is_history() -> None:
+    """It is told, and not counted, for nobody can say that it was not; what ends from then on is."""
+
+    async def test(played: Performance) -> None:
+        await finish(played)
+        assert await counted(*played.one.replicas) == expected("success")
+        await played.one.lose_replica(played.one.replicas[0])
+        played.server.put(CONFIG_MAP)  # as it is shipped: nothing is remembered
+        again = await played.one.start()
+        await finish(played)
+        assert max(played.receiver.times_taken.values()) > 1
+        assert await scraped(again) == {}
+
+    play("success", test)
 
 
 def test_before_everything_was_listed_nothing_is_said_of_runs() -> None:

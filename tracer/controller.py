@@ -259,11 +259,6 @@ class Controller:
                 yield from scope.ledger.standing()
 
     @property
-    def only_here(self) -> int:
-        """How many spans are due of objects that exist no more: if they are not acknowledged before we end, they are lost."""
-        return sum(scope.ledger.only_here for scope in self.scopes.values())
-
-    @property
     def losses(self) -> Counter[Loss]:
         """What was left out on purpose."""
         return sum((scope.ledger.losses for scope in self.scopes.values()), Counter())

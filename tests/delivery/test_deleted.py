@@ -61,7 +61,7 @@ def test_a_drop_takes_the_whole_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     spans = [span for due in whole.due(at_ns(100)) for span in whole.spans(due.uid, at_ns(100))]
     (dropped,) = ledger.shed(lambda _: False, at_ns(100))
     assert (dropped.kind, dropped.name, dropped.uid, dropped.spans) == (Kind.PIPELINE_RUN, "ci-x", RUN_UID, len(spans))
-    assert (ledger.unacknowledged, ledger.only_here, ledger.held().total()) == (0, 0, 0)
+    assert (ledger.unacknowledged, ledger.checkpoint.only_here, ledger.held().total()) == (0, {}, 0)
     assert ledger.due(at_ns(200)) == []
     assert list(ledger.shed(lambda _: False, at_ns(200))) == []
 
@@ -71,9 +71,9 @@ def test_what_is_being_sent_is_not_dropped(taken: str, monkeypatch: pytest.Monke
     """While a request holds anything of a run, none of it is dropped: it may arrive."""
     ledger = ledger_with_a_deleted_run(monkeypatch)
     ledger.due(at_ns(100))
-    before = ledger.only_here
+    before = ledger.checkpoint.only_here
     assert list(ledger.shed(lambda uid: uid == taken, at_ns(100))) == []
-    assert ledger.only_here == before > 0
+    assert ledger.checkpoint.only_here == before != {}
 
 
 def test_what_was_acknowledged_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,4 +122,4 @@ def test_what_is_deleted_is_told_at_the_end_as_it_is_known() -> None:
     dues = ledger.due(at_ns(11))
     assert {due.uid for due in dues} == {RUN_UID, TASK_UID}
     assert dues[-1].uid == RUN_UID
-    assert ledger.only_here == sum(due.spans for due in dues)
+    assert sum(ledger.checkpoint.only_here.values()) == sum(due.spans for due in dues)

@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_counted(most_bytes: int, monkeypatch: pytest.Monke
     assert set(receiver.spans) < everything
     assert len(lost) == len({event.fields["uid"] for event in lost})
     books = one.app.controller.outbox.books
-    assert (books.delivered, books.held, one.app.controller.only_here) == (len(receiver.spans), 0, 0)
+    assert (books.delivered, books.held, one.app.controller.checkpoint.only_here) == (len(receiver.spans), 0, {})
     numbers = [int(str(event.fields["name"]).removeprefix("run-")) for event in lost]
     assert all(of == sorted(of) for of in ([one for one in numbers if one % 3], [one for one in numbers if not one % 3]))
 

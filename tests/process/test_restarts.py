@@ -158,7 +158,7 @@ def test_what_only_memory_held_is_counted_after_a_kill() -> None:
         played.receiver.reply_with(repeat(says(503)))
         await played.play()
         await played.one.clock.move_on(60 + INTERVAL_S)
-        held = played.one.app.controller.only_here
+        held = sum(played.one.app.controller.checkpoint.only_here.values())
         assert held
         await restart(played, gracefully=False)
         assert played.one.app.controller.lost_spans == {"restart": held}
@@ -178,7 +178,7 @@ def test_what_only_memory_held_is_counted_once() -> None:
         played.server.fail(Refuse(503), times=math.inf)
         await played.one.clock.move_on(60)
         controller = played.one.app.controller
-        held = controller.only_here
+        held = sum(controller.checkpoint.only_here.values())
         assert held
         await played.one.lose_replica(played.one.replicas[0], gracefully=True)
         played.server.heal()

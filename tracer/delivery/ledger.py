@@ -447,11 +447,6 @@ class Ledger:
         return found
 
     @property
-    def only_here(self) -> int:
-        """How many spans are due of objects that exist no more."""
-        return sum(len(cell.open_slots) for cell in self._readings.cells.values() if cell.is_gone)
-
-    @property
     def unacknowledged(self) -> int:
         """How many spans are due and not acknowledged."""
         return sum(len(cell.open_slots) for cell in self._readings.cells.values())

@@ -31,6 +31,7 @@ PACKAGES = {
     "iproute2": "ip",
     "iptables": "iptables",
     "openssl": "openssl",
+    "prometheus": "promtool",
     "runc": "runc",
     "socat": "socat",
 }
@@ -115,17 +116,22 @@ def build(place: Place) -> None:
     """
     if platform.machine() != MACHINE:
         raise LabError(f"The cluster's images are made for {MACHINE}, and this is {platform.machine()}: use such a machine.")
-    missing = [package for package, proof in PACKAGES.items() if not (shutil.which(proof) or Path(proof).exists())]
-    if missing:
-        say(f"installing {', '.join(missing)} ...")
-        call("apt-get", "update", "-qq")
-        call("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, more={"DEBIAN_FRONTEND": "noninteractive"})
+    install_packages()
     place.bin.mkdir(parents=True, exist_ok=True)
     stale = [module for module in ALL_MODULES if not _is_built(place, module)]
     if stale:
         go = _go(place)
         for module in stale:
             _build(place, module, go)
+
+
+def install_packages() -> None:
+    """Install those of Debian's packages that are missing. Raises LabError if one cannot be had."""
+    missing = [package for package, proof in PACKAGES.items() if not (shutil.which(proof) or Path(proof).exists())]
+    if missing:
+        say(f"installing {', '.join(missing)} ...")
+        call("apt-get", "update", "-qq")
+        call("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, more={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def say(sentence: str) -> None:

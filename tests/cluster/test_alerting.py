@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.cluster import account, jaeger, otlp
-from tests.cluster.faults.bench import free_port
+from tests.cluster.faults.bench import free_port, last
 from tests.cluster.lab.builds import install
 from tests.cluster.lab.cluster import Cluster
 from tests.cluster.lab.place import JAEGER_OTLP_PORT, Json
@@ -31,7 +31,7 @@ from tracer.health.families import FAMILIES
 ACCOUNT, NAMESPACE = "alerted", "alerts"
 RULES, PAGE = HERE.parent / "deploy" / "alerts" / "rules.yaml", HERE.parent / "docs" / "alerts.md"
 EVERY = "1s"
-COUNTED_WITHIN_S, FIRES_WITHIN_S = 90, 30
+COUNTED_WITHIN_S, FIRES_WITHIN_S, APART_S = 90, 30, 15
 STEP = {"namespace": NAMESPACE, "task": "test", "step": "unit"}
 FAILURES = f'tekton_steps_total{{namespace="{NAMESPACE}",result="failure"}}'
 LATEST = f'max(max_over_time(tekton_step_last_failure_timestamp_seconds{{namespace="{NAMESPACE}"}}[1h]))'
@@ -94,12 +94,13 @@ def prometheus(folder: Path, scraped: str) -> Iterator[Prometheus]:
 
 
 def fail_once(cluster: Cluster, number: int, one: Prometheus) -> None:
-    """Let the scenario fail once more, and wait until Prometheus knows."""
+    """Let the scenario fail once more, and wait until Prometheus knows, which tells failures apart that are 15 s apart."""
     (run,) = json.loads(SCENARIO.read_text())["objects"]
     run["metadata"]["name"] = f"run-{number}"
     since_s = one.total(LATEST)
     cluster.place.create(NAMESPACE, [run])
     assert wait_until(lambda: one.total(LATEST) > since_s, COUNTED_WITHIN_S), f"the failure of run-{number} is not known"
+    last(APART_S)
 
 
 @pytest.fixture
@@ -112,18 +113,21 @@ def backend(cluster: Cluster) -> Iterator[Tee]:
 
 
 def test_a_step_that_fails_three_times_raises_an_alert(cluster: Cluster, backend: Tee, tmp_path: Path) -> None:
-    """With `tracer` started again after the first: it fires and says three, and the examples name spans that Jaeger has."""
+    """With `tracer` started again after the first: it fires, counters and alert say three, examples name spans that Jaeger has."""
     kubeconfig, listen = account.kubeconfig(cluster.place, ACCOUNT, tmp_path), f"127.0.0.1:{free_port()}"
     with namespaces(cluster.place, NAMESPACE), prometheus(tmp_path, listen) as one:
+        counted = 0.0
         for failures in ((1,), (2, 3)):
             with controlling(tmp_path / f"run-{failures[0]}.log", kubeconfig, backend, "--listen", listen) as program:
                 program.await_words(SYNCED)
                 for number in failures:
                     assert not one.firing("StepFailingRepeatedly")
                     fail_once(cluster, number, one)
+                counted += one.total(FAILURES)
                 if failures != (1,):
                     assert wait_until(lambda: bool(one.firing("StepFailingRepeatedly")), FIRES_WITHIN_S)
                     check_names(listen)
+        assert counted == 3
         (alert,) = one.firing("StepFailingRepeatedly")
         assert {name: alert["labels"].get(name) for name in STEP} == STEP
         assert float(alert["value"]) == 3

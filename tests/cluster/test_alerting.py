@@ -113,7 +113,7 @@ def backend(cluster: Cluster) -> Iterator[Tee]:
 
 
 def test_a_step_that_fails_three_times_raises_an_alert(cluster: Cluster, backend: Tee, tmp_path: Path) -> None:
-    """With `tracer` started again after the first: it fires, counters and alert say three, examples name spans that Jaeger has."""
+    """With `tracer` started again after the first: counters and alert say three, and the examples name spans that Jaeger has."""
     kubeconfig, listen = account.kubeconfig(cluster.place, ACCOUNT, tmp_path), f"127.0.0.1:{free_port()}"
     with namespaces(cluster.place, NAMESPACE), prometheus(tmp_path, listen) as one:
         counted = 0.0

@@ -84,9 +84,19 @@ class Tracer:
 
 @asynccontextmanager
 async def tracer(
-    folder: Path, api: str, backend: str, *more: str, authority: Path | None = None, within: str = "", within_s: float = WITHIN_S
+    folder: Path,
+    api: str,
+    backend: str,
+    *more: str,
+    authority: Path | None = None,
+    within: str = "",
+    within_s: float = WITHIN_S,
+    code: Path = HERE.parent,
 ) -> AsyncIterator[Tracer]:
-    """Start it, within limits that a shell sets; it must be done within the deadline, and it is ended in any case."""
+    """Start it, within limits that a shell sets; it must be done within the deadline, and it is ended in any case.
+
+    `code` is the checkout that runs.
+    """
     kubeconfig = folder / "kubeconfig"
     cluster = {"server": api, **({"certificate-authority": str(authority)} if authority is not None else {})}
     named = {
@@ -96,7 +106,7 @@ async def tracer(
     }
     kubeconfig.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "it", **named}))
     arguments = ("run", "--kubeconfig", str(kubeconfig), "--otlp-endpoint", backend, "--listen", "127.0.0.1:0", *more)
-    async with asyncio.timeout(within_s), started(*arguments, within=within) as one:
+    async with asyncio.timeout(within_s), started(*arguments, within=within, PYTHONPATH=str(code)) as one:
         yield one
     assert TOKEN not in f"{one.lines}{one.said}{one.out!r}"
 

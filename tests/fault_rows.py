@@ -5,8 +5,15 @@ Keeps: a row has tests, which bear its name, or a reason why it has none yet.
 
 from dataclasses import dataclass
 
-STAKES = {"L": "loss", "D": "a double", "C": "a crash or a hang", "W": "a wrong span", "S": "load on others"}
-AREAS = {"A": "The API server", "O": "Objects", "B": "The backend", "P": "The process", "L": "Load"}
+STAKES = {
+    "L": "loss",
+    "D": "a double",
+    "C": "a crash or a hang",
+    "W": "a wrong span",
+    "S": "load on others",
+    "T": "trust: what somebody sees or does that is not theirs",
+}
+AREAS = {"A": "The API server", "O": "Objects", "B": "The backend", "P": "The process", "L": "Load", "S": "Security"}
 
 # Why some rows have no test: what they are about comes later.
 SHARDS = "comes with sharding: one replica reads everything"
@@ -19,6 +26,11 @@ MARKERS = "comes with the ledger on disk, which holds the marker; what cannot be
 RELOAD = "comes with reload: a configuration is read at the start only"
 AGAIN = "not yet: what was told to its end is not told again under the same UID, so what a run does a second time is not told"
 ONE_BREAKS_ALL = "not yet: the whole kind waits and says why; only with `watch.namespaces` do the other namespaces go on"
+LOGS = "comes with the logs of steps"
+RESOURCES = "comes with pipelines as resources: nobody but whoever installs it names an address or a Secret today"
+CHART = "comes with the chart, whose NetworkPolicy closes the port"
+NO_WEBHOOK = "there is no admission webhook"
+FILTERS = "comes with filters: no expression of a user is run"
 A_DAY = "not yet: `make soak` lasts ten minutes"
 
 # What is left out of rows that have tests.
@@ -139,5 +151,27 @@ ROWS = (
     Row("L7", "L", "50,000 runs are deleted at once"),
     Row("L8", "S", "410 on every watch at 100,000 objects"),
     Row("L9", "S", "thousands of names of steps"),
+    Row("S1", "CS", "users' names make series without end"),
+    Row("S2", "S", "one namespace floods the backend with spans"),
+    Row("S3", "WT", "somebody else's trace context: spans in their trace, or a flag that hides a failure"),
+    Row("S4", "LC", "a value that spoils a whole request"),
+    Row("S5", "WT", "a label that poses as a key of ours"),
+    Row("S6", "T", "secrets in params, environment, scripts, results, annotations"),
+    Row("S7", "CT", "log lines that are bombs", LOGS),
+    Row("S8", "T", "names that move the cursor of a terminal"),
+    Row("S9", "T", "names that write log lines of their own"),
+    Row("S10", "T", "names that write metrics of their own"),
+    Row("S11", "T", "a resource's endpoint that is not its owner's", RESOURCES),
+    Row("S12", "T", "a resource that names another namespace's Secret", RESOURCES),
+    Row("S13", "T", "anybody reads the metrics", CHART),
+    Row("S14", "CS", "connections that say nothing, nonsense, or too much"),
+    Row("S15", "C", "an admission webhook that fails", NO_WEBHOOK),
+    Row("S16", "T", "more rights than are needed"),
+    Row("S17", "CT", "what is read runs code, or takes all memory"),
+    Row("S18", "C", "an expression of a user that never ends", FILTERS),
+    Row("S19", "T", "tokens and passwords that are shown"),
+    Row("S20", "CL", "the Lease or the checkpoint holds nonsense"),
+    Row("S21", "T", "tenants who see each other's traces", DESTINATIONS),
+    Row("S22", "T", "a package that was swapped"),
 )
 BY_NAME = {row.name: row for row in ROWS}

@@ -215,6 +215,7 @@ def test_a_run_that_its_caller_did_not_sample_is_drawn_all_the_same() -> None:
     assert "asked for no trace" in tracer("replay", "--dry-run", path).stderr
 
 
+@pytest.mark.row("S8")
 def test_hostile_names_are_harmless() -> None:
     """Control characters and markup of a name reach neither the terminal nor the layout, nor a sentence about an error."""
     run = pipeline_run({"startTime": "2026-08-20T10:00:00Z", "completionTime": "2026-08-20T10:00:09Z"}, labels={})

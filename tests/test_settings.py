@@ -227,6 +227,7 @@ def test_the_nearest_protocol_counts() -> None:
             load({}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, file)
 
 
+@pytest.mark.row("S17")
 @pytest.mark.parametrize(
     "content", ["a: !!bool maybe", "a: !!int ''", "a: !!timestamp x", "watch: {namespaces: !!omap [{1: 2}]}"]
 )

@@ -336,6 +336,7 @@ def test_a_proxy_may_refuse() -> None:
     assert (got.reason, got.why) == (Reason.UNUSABLE, "cannot be reached through the proxy: it answered 407")
 
 
+@pytest.mark.row("S19")
 @pytest.mark.parametrize(
     ("content", "why"),
     [

@@ -60,7 +60,7 @@ def await_told(backend: Tee, uids: set[str]) -> None:
     assert wait_until(lambda: uids <= told(backend.requests), TOLD_WITHIN_S), uids - told(backend.requests)
 
 
-@pytest.mark.row("A18")
+@pytest.mark.row("A18", "S16")
 def test_two_namespaces_of_three(cluster: Cluster, tmp_path: Path) -> None:
     """With a Role in each of two namespaces the runs of both are told, none of a third; nothing is forbidden, no UID is told."""
     place, watched = cluster.place, ("watched-1", "watched-2")
@@ -83,7 +83,7 @@ def test_two_namespaces_of_three(cluster: Cluster, tmp_path: Path) -> None:
     assert controller.exit_code == 0
 
 
-@pytest.mark.row("A17")
+@pytest.mark.row("A17", "S16")
 def test_without_one_right_nothing_is_told_until_it_is_granted(cluster: Cluster, tmp_path: Path) -> None:
     """Without pods no run is told, half of it neither, and one sentence says what to grant; once it is granted all is told."""
     place = cluster.place

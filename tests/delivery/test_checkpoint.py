@@ -101,6 +101,7 @@ def test_what_is_no_checkpoint_says_why(data: dict[str, str], binary: dict[str, 
     assert str(caught.value) == why
 
 
+@pytest.mark.row("S20")
 @given(st.dictionaries(st.text(max_size=9), st.text(max_size=20)), st.binary(max_size=60), st.binary(max_size=60))
 def test_nothing_that_was_written_by_others_is_an_accident(data: dict[str, str], done: bytes, slots: bytes) -> None:
     """Whatever stands there is read, or refused with a reason."""

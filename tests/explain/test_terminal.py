@@ -206,6 +206,7 @@ def test_duration(nanoseconds: int, text: str) -> None:
     assert duration(nanoseconds) == text
 
 
+@pytest.mark.row("S8")
 def test_printable() -> None:
     """Nothing that moves a cursor or turns the direction of writing is printed."""
     assert printable("a\x1b[0m\nb\u202ec\ud800é") == "a�[0m�b�c�é"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ def test_what_was_quiet_for_a_day_makes_room() -> None:
     assert len(gone) == len(set(gone)) <= MOST
 
 
+@pytest.mark.row("S1")
 @given(
     st.lists(
         st.tuples(st.integers(0, 30), st.integers(0, 60), st.sampled_from(RESULT.values), st.floats(0, IDLE_S / 10)), max_size=400

@@ -66,6 +66,7 @@ values = texts | st.integers() | st.floats() | st.sampled_from((float("nan"), fl
 names = texts | st.sampled_from(("time", "level", "event", "message", "repeats", "dropped"))
 
 
+@pytest.mark.row("S9")
 @given(texts, st.dictionaries(names, values))
 def test_whatever_is_in_an_event_becomes_one_line(message: str, fields: dict[str, str | int | float]) -> None:
     """One line of ASCII that any parser takes, of bounded length, and nothing in it is taken for what every line has."""

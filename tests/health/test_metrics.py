@@ -255,6 +255,7 @@ def test_each_reason_that_a_watch_can_fail_for_is_in_the_table() -> None:
     assert set(families.WATCHED_KINDS) == set(Kind) - {Kind.NAMESPACE}
 
 
+@pytest.mark.row("S10")
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
 @pytest.mark.parametrize("text", ['"', "\\", "\n", 'a="b"} 1\n# EOF\n', "\\n", "\r", *HOSTILE_TEXTS])
 def test_hostile_label_values_stay_values(accept: str, text: str) -> None:
@@ -369,7 +370,7 @@ def test_who_leads_no_more_forgets_the_runs() -> None:
     assert about_runs(metrics) == {}
 
 
-@pytest.mark.row("L9")
+@pytest.mark.row("L9", "S1")
 def test_a_hundred_thousand_names_stay_within_their_limits() -> None:
     """Series stay under each metric's limit, sums are exact, and what was put together is counted."""
     metrics, count = made({}), 100_000

@@ -104,6 +104,7 @@ def test_the_probes_say_how_it_is(state: State, path: str, status: int, body: st
     assert answers(state, path) == (status, body)
 
 
+@pytest.mark.row("S9")
 def test_what_others_said_stays_one_line() -> None:
     """An API server's words cannot forge a check, nor speak to a terminal."""
     state = State(awaited={"pods": "a\n[+]running ok\x1b[31m\u202e\ud800"}, was_synced=False)
@@ -135,6 +136,7 @@ def test_nothing_else_is_served(path: str, method: str, status: int) -> None:
     assert answers(State(), path, method)[0] == status
 
 
+@pytest.mark.row("S14")
 def test_a_body_is_not_waited_for() -> None:
     """Who announces one gets an answer at once, and the connection is closed."""
 
@@ -145,6 +147,7 @@ def test_a_body_is_not_waited_for() -> None:
     serve(State(), story)
 
 
+@pytest.mark.row("S14")
 def test_nonsense_is_refused_and_harms_nobody_else() -> None:
     """No HTTP, headers without end: an error for whoever sent it, and the next one is served."""
 
@@ -156,6 +159,7 @@ def test_nonsense_is_refused_and_harms_nobody_else() -> None:
     serve(State(), story)
 
 
+@pytest.mark.row("S14")
 def test_connections_that_say_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether they never began, stopped within a request, or were served and stay."""
     monkeypatch.setattr("tracer.health.server.KEEP_ALIVE_S", 0.1)

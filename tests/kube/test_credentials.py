@@ -30,7 +30,7 @@ def write(folder: Path, user: Json, cluster: Json | None = None, context: str = 
     return str(path)
 
 
-@pytest.mark.row("A19")
+@pytest.mark.row("A19", "S19")
 def test_in_a_pod_the_mounted_token_is_read_each_time(tmp_path: Path) -> None:
     """A token that the kubelet wrote anew is used from the next request on; one that is gone is told by its path."""
     api = InCluster("https://10.96.0.1:443", tmp_path)
@@ -99,6 +99,7 @@ def test_where_the_cluster_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         find_api({}, path, "no-such-context")
 
 
+@pytest.mark.row("S19")
 @pytest.mark.parametrize("token", ["secret\nX-Evil: 1", "secret\x00"])
 def test_a_token_that_no_header_can_have_is_told_without_it(tmp_path: Path, token: str) -> None:
     """A line break or a zero byte in a token is said in a sentence that does not hold it, in a Pod and on a laptop."""

@@ -382,6 +382,7 @@ def test_a_lease_that_vanishes_is_done_without() -> None:
     tell(story)
 
 
+@pytest.mark.row("S20")
 def test_nonsense_is_waited_for_and_written_over() -> None:
     """It is said once, and held for 15 s."""
 

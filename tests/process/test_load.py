@@ -89,7 +89,7 @@ def test_eight_hours_without_a_backend(tally: Tally) -> None:
     assert list(receiver.spans).index(span_id("run", f"uid-{first + later}", "")) < HELD_SPANS + 2 * REQUEST_SPANS
 
 
-@pytest.mark.row("L6")
+@pytest.mark.row("L6", "S2")
 def test_a_flood_keeps_nobody_else_waiting(tally: Tally) -> None:
     """One namespace makes 95 % of the runs, more than the backend takes in that time: the others wait at most twice as long."""
     few, ticks, answer_s = 60, 60, 3.0

@@ -64,7 +64,7 @@ def test_a_malformed_object_names_the_path(raw: bytes, path: str | None) -> None
     assert "yesterday" not in found.why
 
 
-@pytest.mark.row("O2")
+@pytest.mark.row("O2", "S17")
 @given(st.binary())
 def test_any_bytes_are_survived(raw: bytes) -> None:
     """No bytes raise, with or without a kind."""
@@ -91,6 +91,7 @@ def test_only_known_kinds_are_read(kind: str, version: str, *, is_read: bool) ->
     assert isinstance(decode(raw, SCHEMA), Unread) != is_read
 
 
+@pytest.mark.row("S6")
 def test_secrets_do_not_live_on() -> None:
     """Params, scripts, environment, arguments, results and unlisted annotations are not in the value that is kept."""
     made = pod(

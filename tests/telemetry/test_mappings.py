@@ -191,7 +191,7 @@ def test_what_is_not_told_has_an_action_too() -> None:
 # ---------------------------------------------------------------- for all configurations
 
 
-@pytest.mark.row("O22")
+@pytest.mark.row("O22", "S6")
 @given(tables, st.dictionaries(sources, st.just(CANARY)), st.dictionaries(sources, st.just(CANARY)))
 def test_what_is_not_mapped_shows_nowhere(mappings: Mappings, annotations: Json, labels: Json) -> None:
     """An annotation or label that is neither mapped nor ours lives in no value, no recording, no span and no picture."""
@@ -259,6 +259,7 @@ def test_the_order_of_mappings_changes_no_byte(mappings: Mappings, text: str, ch
         )
 
 
+@pytest.mark.row("S5")
 @pytest.mark.parametrize("target", OURS)
 def test_our_own_keys_are_never_overridden(target: str) -> None:
     """A reserved key is refused, and even unrefused it would give nothing."""

@@ -81,6 +81,7 @@ def test_what_is_counted_was_expected(name: str) -> None:
             assert one.subject in expected
 
 
+@pytest.mark.row("S3")
 def test_what_nobody_asked_to_be_traced_is_counted_all_the_same() -> None:
     """A caller's flag hides no failure from the metrics; there is no span to give as an example."""
     told = count("not-sampled")

@@ -144,7 +144,7 @@ def test_every_process_writes_the_same() -> None:
     assert len(said) == 1
 
 
-@pytest.mark.row("O11")
+@pytest.mark.row("O11", "S4")
 def test_texts_are_bounded_and_harmless() -> None:
     """Texts are cut at 1,024 bytes between characters; messages are one line without control characters; nothing raises."""
     assert len(cut("é" * 2000).encode()) == TEXT_LIMIT_BYTES

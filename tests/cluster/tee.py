@@ -71,14 +71,14 @@ class Tee:
 
 
 @contextmanager
-def tee(port: int) -> Iterator[Tee]:
-    """Stand in front of a server on loopback."""
+def tee(port: int, listens_at: str = LOOPBACK) -> Iterator[Tee]:
+    """Stand in front of a server on loopback; a Pod finds it at the node's address."""
     one = Tee()
-    with _Server(one, port) as server:
+    with _Server(one, port, listens_at) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            one.endpoint = f"http://{LOOPBACK}:{server.server_port}"
+            one.endpoint = f"http://{listens_at}:{server.server_port}"
             yield one
         finally:
             server.shutdown()
@@ -86,8 +86,8 @@ def tee(port: int) -> Iterator[Tee]:
 
 
 class _Server(ThreadingHTTPServer):
-    def __init__(self, one: Tee, port: int) -> None:
-        super().__init__((LOOPBACK, 0), _Handler)
+    def __init__(self, one: Tee, port: int, listens_at: str) -> None:
+        super().__init__((listens_at, 0), _Handler)
         self.tee, self.port = one, port
 
 

@@ -24,7 +24,7 @@ from tests.cluster.lab.recorder import KINDS
 from tests.cluster.lab.shell import wait_until
 from tests.cluster.live import told
 from tests.cluster.program import SYNCED, Program, controlling, running
-from tests.cluster.tee import Tee, tee
+from tests.cluster.tee import LOOPBACK, Tee, tee
 from tests.tally import Cost
 
 ACCOUNT = "faults"
@@ -129,29 +129,30 @@ class Bench:
         name: str,
         said: str,
         *,
-        controllers: Sequence[Setup] = (USUAL,),
+        controllers: Sequence[Setup] | None = (USUAL,),
         sees_all: bool = True,
         is_in_jaeger: bool = True,
         goes_on: bool = False,
     ) -> Iterator[Fault]:
         """Let runs run in a namespace of the fault's name while the context makes it fail; say in a line what came of it.
 
-        The controllers watch from before the first run until all that were begun are told to their end; if there is none, one
-        does when the context ends. If it `goes_on`, runs begin for as long as it lasts, however many that is. Raises
-        AssertionError if anything is lost or in conflict, if an attempt is told without its Pod though somebody `sees_all`, or
-        if Jaeger has not what it took.
+        The controllers watch from before the first run until all that were begun are told to their end; if the list is empty, one
+        does when the context ends; if there is no list, somebody else watches all the time. If it `goes_on`, runs begin for as
+        long as it lasts, however many that is. Raises AssertionError if anything is lost or in conflict, if an attempt is told
+        without its Pod though somebody `sees_all`, or if Jaeger has not what it took.
         """
         namespace = f"fault-{name}"
         with ExitStack() as held:
             self._await_recorder()
-            watching = [held.enter_context(self.controller(setup)) for setup in controllers]
+            watching = [held.enter_context(self.controller(setup)) for setup in controllers or ()]
+            has_others = controllers is None
             scenarios = itertools.islice(itertools.cycle(self.length.mix), None if goes_on else self.length.most_runs)
             runs = held.enter_context(load(self.cluster.place, namespace, scenarios, self.length.every_s))
-            if watching:
+            if watching or has_others:
                 self._await_something_of(namespace)
             fault = Fault(runs, watching)
             yield fault
-            with nullcontext() if watching else self.controller():
+            with nullcontext() if watching or has_others else self.controller():
                 self._await_all_of(runs)
             self._await_recorder()
             fault.books = self._books(namespace)
@@ -237,8 +238,11 @@ def last(seconds: float) -> None:
 
 
 @contextmanager
-def open_bench(cluster: Cluster, length: Length, folder: Path, say: Say) -> Iterator[Bench]:
-    """Set everything up, with an account that has the rights of an installation, and `record` watching."""
+def open_bench(cluster: Cluster, length: Length, folder: Path, say: Say, listens_at: str = LOOPBACK) -> Iterator[Bench]:
+    """Set everything up, with an account that has the rights of an installation, and `record` watching.
+
+    The backend stands at an address of this machine.
+    """
     place = cluster.place
     cluster.stop("jaeger")  # it keeps everything in memory
     cluster.start("jaeger")
@@ -246,6 +250,6 @@ def open_bench(cluster: Cluster, length: Length, folder: Path, say: Say) -> Iter
     account.allow(place, ACCOUNT, [*account.ALWAYS, account.CLUSTER_UID])
     kubeconfig, recorded = account.kubeconfig(place, ACCOUNT, folder), folder / "recorded"
     record = ("record", "-A", "--to", recorded, "--kubeconfig", kubeconfig)
-    with tee(JAEGER_OTLP_PORT) as backend, running(folder / "record.log", *record) as recorder:
+    with tee(JAEGER_OTLP_PORT, listens_at) as backend, running(folder / "record.log", *record) as recorder:
         recorder.await_words("recording all namespaces")
         yield Bench(cluster, length, folder, kubeconfig, backend, recorded / "watch.jsonl", say)

@@ -73,7 +73,7 @@ def kubeconfig(place: Place, name: str, folder: Path, *, token: str = "", ca_dat
     return path
 
 
-def requests(place: Place, name: str) -> list[Json]:
+def requests(place: Place, name: str, namespace: str = AUDITED) -> list[Json]:
     """Give what the API server noted of an account: each request with its verb, its object and the answer's status."""
     noted = [json.loads(line) for line in place.audit.read_text().splitlines()]
-    return [one for one in noted if one["user"]["username"] == f"system:serviceaccount:{AUDITED}:{name}"]
+    return [one for one in noted if one["user"]["username"] == f"system:serviceaccount:{namespace}:{name}"]

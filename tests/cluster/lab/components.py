@@ -11,6 +11,7 @@ from tests.cluster.lab.place import (
     API_PORT,
     AUDITED,
     ETCD_PORT,
+    INSTALLED,
     JAEGER_HEALTH_PORT,
     NODE,
     NODE_ADDRESS,
@@ -30,7 +31,10 @@ _AUDIT_POLICY: Json = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata", "userGroups": [f"system:serviceaccounts:{AUDITED}"]}, {"level": "None"}],
+    "rules": [
+        {"level": "Metadata", "userGroups": [f"system:serviceaccounts:{one}" for one in (AUDITED, INSTALLED)]},
+        {"level": "None"},
+    ],
 }
 
 

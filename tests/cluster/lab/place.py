@@ -21,8 +21,8 @@ WEBHOOK_ADDRESS = "10.96.0.10"
 """The Service of Tekton's webhook, relayed likewise."""
 API_PORT, ETCD_PORT, WEBHOOK_PORT = 16443, 23790, 18443
 JAEGER_OTLP_PORT, JAEGER_QUERY_PORT, JAEGER_HEALTH_PORT = 4318, 16686, 13133
-AUDITED = "tracer"
-"""The namespace of whose ServiceAccounts the API server notes every request."""
+AUDITED, INSTALLED = "tracer", "tracer-system"
+"""The namespaces of whose ServiceAccounts the API server notes every request: of accounts beside Pods, and of the chart's own."""
 
 SOCKET = Path("/run/bench-containerd/containerd.sock")
 """Not under `home`: a Unix socket's path is short."""
@@ -61,7 +61,7 @@ class Place:
 
     @property
     def audit(self) -> Path:
-        """What the ServiceAccounts of `AUDITED` asked the API server, a JSON object a line."""
+        """What the ServiceAccounts of `AUDITED` and `INSTALLED` asked the API server, a JSON object a line."""
         return self.state / "audit.jsonl"
 
     def log(self, name: str) -> Path:

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.alerts.prometheusrule import RULES
 from tests.chart import restricted
 from tests.chart.manifests import INSTALL, STATE, copies, install, state
 from tests.chart.rendering import (
     CHART,
-    DEPLOY,
     NAMESPACE,
     RELEASE,
     configuration,
@@ -98,7 +98,6 @@ LABELS = {
     "helm.sh/chart": f"tracer-{__version__}",
 }
 GOLDEN = HERE / "chart" / "rights.txt"
-RULES = DEPLOY / "alerts" / "rules.yaml"
 each_preset = pytest.mark.parametrize("preset", PRESETS)
 
 
@@ -181,6 +180,7 @@ def test_each_pod_is_restricted(preset: str) -> None:
 # ---------------------------------------------------------------- rights
 
 
+@pytest.mark.row("S16")
 def test_rights(request: pytest.FixtureRequest) -> None:
     """A change of what it may do is seen in a review: run with --rewrite, then read the diff."""
     said = "\n".join(
@@ -205,6 +205,7 @@ def test_the_rights_are_those_that_the_cluster_tests_run_with() -> None:
     )
 
 
+@pytest.mark.row("S16")
 def test_nobody_may_create_or_read_secrets() -> None:
     """In no preset is there a right to do more than to read what is watched, and to replace two objects."""
     for preset in PRESETS.values():
@@ -298,6 +299,7 @@ def test_everything_follows_the_port(listen: str, port: int) -> None:
     assert (rule["ports"], policy) == ([{"protocol": "TCP", "port": port}], ["Ingress"])
 
 
+@pytest.mark.row("S13")
 def test_who_may_scrape() -> None:
     """A namespace unless it is said otherwise; nobody if nobody is named; everybody without a policy."""
     by_default = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
@@ -373,9 +375,7 @@ def test_each_replica_is_scraped(kind: str, where: str) -> None:
 
 def test_what_is_copied_is_rendered_as_it_is() -> None:
     """The rules of deploy/alerts for the operator, the dashboards each in a ConfigMap that Grafana's sidecar finds."""
-    among = render(
-        {"monitoring": {"rules": RULES.exists(), "labels": {"release": "prometheus"}}, "dashboards": {"enabled": True}}
-    )
+    among = render({"monitoring": {"rules": True, "labels": {"release": "prometheus"}}, "dashboards": {"enabled": True}})
     for source, _ in copies():
         if source == RULES:
             found = named(among, "PrometheusRule")

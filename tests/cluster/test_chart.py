@@ -169,6 +169,7 @@ def test_each_pod_is_restricted(preset: str) -> None:
         assert restricted.faults(spec) == []
         assert spec["securityContext"] == {"runAsNonRoot": True, **user, "seccompProfile": {"type": "RuntimeDefault"}}
         assert (spec["enableServiceLinks"], spec["serviceAccountName"]) == (False, RELEASE)
+        assert spec["automountServiceAccountToken"] is True
         assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}
         assert {one["name"]: one for one in spec["volumes"]}["tmp"] == {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}
         for container in spec["containers"]:
@@ -284,6 +285,7 @@ def test_who_is_meant_by_a_selector() -> None:
         named(among, "Deployment")["spec"]["selector"]["matchLabels"],
     ]
     assert selectors == [labels] * 4
+    assert labels == {name: LABELS[name] for name in list(LABELS)[:2]} | {"app.kubernetes.io/component": "controller"}
     assert not labels.items() <= doctor.items()
     monitor = named(among, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
     assert monitor.items() <= named(among, "Service")["metadata"]["labels"].items()

@@ -6,7 +6,7 @@ PIP = $(PYTHON) -m pip --quiet --disable-pip-version-check
 CODE = $(wildcard tracer tests benchmarks)
 PURE = tests/tekton tests/lifecycle tests/telemetry tests/delivery
 
-.PHONY: help demo test quick cluster-test cluster-faults soak check fmt bench lock clean
+.PHONY: help demo test quick cluster-test cluster-faults tools manifests soak check fmt bench lock clean
 
 help:  ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,12 @@ cluster-test: .venv/.dev  ## test on a real cluster with a real Jaeger (root on 
 
 cluster-faults: .venv/.dev  ## let everything fail on a real cluster, at length: a quarter of an hour
 	@$(PYTHON) -m pytest tests/cluster/faults --at-length $(PYTEST_ARGS)
+
+tools: .venv/.dev  ## build helm, which the chart takes (Debian 12, as root); a Helm 3 on the PATH does as well
+	@$(PYTHON) -m tests.cluster.lab build helm
+
+manifests: .venv/.dev  ## write what is made of the chart: deploy/install.yaml, deploy/state.yaml, the values' schema
+	@$(PYTHON) -m tests.chart.manifests
 
 soak: .venv/.dev  ## a day's faults in ten minutes: is memory flat, is nothing lost?
 	@$(PYTHON) -m tests.soak

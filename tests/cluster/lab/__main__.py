@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from tests.cluster.lab import images, recorder
+from tests.cluster.lab.builds import ALL_MODULES, build_modules, unfit_here
 from tests.cluster.lab.builds import build as build_all
-from tests.cluster.lab.builds import unfit_here
 from tests.cluster.lab.cluster import Cluster
 from tests.cluster.lab.shell import LabError
 
@@ -35,10 +35,14 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command()
+@click.argument("names", nargs=-1, type=click.Choice([module.name for module in ALL_MODULES]), metavar="[MODULE]...")
 @click.pass_obj
-def build(cluster: Cluster) -> None:
-    """Build the programs, about 10 minutes the first time."""
-    build_all(cluster.place)
+def build(cluster: Cluster, names: tuple[str, ...]) -> None:
+    """Build the programs, about 10 minutes the first time; or those of some folders of lab/modules alone."""
+    if names:
+        build_modules(cluster.place, [module for module in ALL_MODULES if module.name in names])
+    else:
+        build_all(cluster.place)
 
 
 @cli.command()

@@ -61,6 +61,8 @@ class Module:
     """The name of each program, by its package below `path`."""
     has_own_sums: bool = False
     """Whether upstream's go.sum is taken: some of its dependencies are unknown to the checksum database."""
+    more_ldflags: tuple[str, ...] = ()
+    """What the linker is told of this module's programs alone."""
 
     @property
     def go_mod(self) -> Path:
@@ -70,7 +72,12 @@ class Module:
     @property
     def stamp(self) -> str:
         """What the programs are made of; another stamp means another build."""
-        return hashlib.sha256(self.go_mod.read_bytes() + LDFLAGS.encode()).hexdigest()
+        return hashlib.sha256(self.go_mod.read_bytes() + self.ldflags.encode()).hexdigest()
+
+    @property
+    def ldflags(self) -> str:
+        """What the linker is told."""
+        return " ".join([LDFLAGS, *self.more_ldflags])
 
 
 KUBE_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
@@ -81,8 +88,20 @@ TEKTON = Module(
     "github.com/tektoncd/pipeline",
     {f"cmd/{name}": f"tekton-{name}" for name in ("controller", "webhook", *TEKTON_IMAGES)},
 )
+_HELM = "helm.sh/helm/v3"
+HELM = Module(
+    "helm",
+    _HELM,
+    {"cmd/helm": "helm"},
+    more_ldflags=tuple(  # else it takes every cluster that it cannot ask for Kubernetes 1.20, which the chart refuses
+        f"-X {_HELM}/pkg/{package}.k8sVersion{part}={_VERSION[f'git{part}']}"
+        for package in ("chartutil", "lint/rules")
+        for part in ("Major", "Minor")
+    ),
+)
 ALL_MODULES = (
     Module("etcd", "go.etcd.io/etcd/server/v3", {"": "etcd"}),
+    HELM,
     Module("jaeger", "github.com/jaegertracing/jaeger", {"cmd/jaeger": "jaeger"}, has_own_sums=True),
     Module("kube", "k8s.io/kubernetes", {f"cmd/{name}": name for name in KUBE_PROGRAMS}),
     TEKTON,
@@ -117,9 +136,17 @@ def build(place: Place) -> None:
     if platform.machine() != MACHINE:
         raise LabError(f"The cluster's images are made for {MACHINE}, and this is {platform.machine()}: use such a machine.")
     install(PACKAGES)
-    place.bin.mkdir(parents=True, exist_ok=True)
-    stale = [module for module in ALL_MODULES if not _is_built(place, module)]
+    build_modules(place, ALL_MODULES)
+
+
+def build_modules(place: Place, modules: Iterable[Module]) -> None:
+    """Build the programs of some modules; at once if all are there.
+
+    Raises LabError if Go or a module cannot be had.
+    """
+    stale = [module for module in modules if not _is_built(place, module)]
     if stale:
+        place.bin.mkdir(parents=True, exist_ok=True)
         go = _go(place)
         for module in stale:
             _build(place, module, go)
@@ -161,7 +188,17 @@ def _build(place: Place, module: Module, go: Path) -> None:
     for package, program in module.programs.items():
         say(f"building {program} ...")
         target = f"{module.path}/{package}".rstrip("/")
-        call(go, "build", "-trimpath", f"-ldflags={LDFLAGS}", "-o", place.bin / program, target, folder=scratch, more=GO_SETTINGS)
+        call(
+            go,
+            "build",
+            "-trimpath",
+            f"-ldflags={module.ldflags}",
+            "-o",
+            place.bin / program,
+            target,
+            folder=scratch,
+            more=GO_SETTINGS,
+        )
     if module is TEKTON:
         shutil.rmtree(place.tekton_config, ignore_errors=True)
         shutil.copytree(_source(module, scratch, go) / "config", place.tekton_config)

@@ -1,0 +1,1 @@
+"""The Helm chart, deploy/chart, from which every manifest is made."""

@@ -23,7 +23,7 @@ from tracer.app import App, Stop
 from tracer.clock import Clock
 from tracer.delivery.ledger import Ledger
 from tracer.demo.stage import Nobody
-from tracer.kube.reflector import Reflector
+from tracer.kube.reflector import Fellows, Reflector
 from tracer.kube.wire import Course, Feed, Told
 from tracer.lifecycle.changes import Readable, observe
 from tracer.lifecycle.facts import State
@@ -148,7 +148,7 @@ async def _reflect(
     clock, course = Clock(), Course(Feed(kind), DEFAULT_SETTINGS.schema)
     course.can_stream_lists = not in_pages
     async with Transport(TransportSettings(), clock) as transport, asyncio.TaskGroup() as tasks:
-        reflector = Reflector(course, Nobody(url), transport, clock, asyncio.Lock(), tell)
+        reflector = Reflector(course, Nobody(url), transport, clock, Fellows(), tell)
         meter = Meter()
         running = tasks.create_task(reflector.run(), name="reflector")
         await is_over.wait()

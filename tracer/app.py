@@ -28,7 +28,7 @@ from tracer.health.verdict import live, ready
 from tracer.kube.checkpoints import LAST_TIMEOUT_S, Checkpoints
 from tracer.kube.leases import Leadership
 from tracer.kube.named import CHECKPOINT_NAME, LEASE_NAME, NamedObject, own_path
-from tracer.kube.reflector import Api, Reflector
+from tracer.kube.reflector import Api, Fellows, Reflector
 from tracer.kube.watches import Watches
 from tracer.settings import Settings
 from tracer.tekton.names import OwnKind
@@ -99,10 +99,10 @@ class App:
         sent = OtlpHttp(self._to_backend, otlp.endpoint, settings.endpoint_name, is_compressed=otlp.compression == "gzip")
         self.metrics = Metrics(__version__, self._counts)
         self._heart = Heartbeat(clock, self.metrics.observe_stall)
-        turn = asyncio.Lock()
+        fellows = Fellows()
 
         def watch(namespace: str, tell: Tell) -> Watches:
-            return Watches([namespace], settings.spans.schema, account, self._to_cluster, clock, tell, report, turn)
+            return Watches([namespace], settings.spans.schema, account, self._to_cluster, clock, tell, report, fellows)
 
         self.controller = Controller(
             settings.config.watch.namespaces,

@@ -20,7 +20,7 @@ from tracer.health import families
 from tracer.health.families import FAMILIES, Family, Label, Type
 from tracer.health.metrics import Metrics
 from tracer.health.readings import Readings, awaited, read_delivery, read_runs, read_watches
-from tracer.kube.reflector import Reflector, reflectors_of
+from tracer.kube.reflector import Fellows, Reflector, reflectors_of
 from tracer.kube.wire import feeds
 from tracer.tekton.names import Kind
 from tracer.tekton.reasons import Result
@@ -92,7 +92,7 @@ def reflectors(*namespaces: str) -> list[Reflector]:
         one
         for namespace in namespaces
         for one in reflectors_of(
-            namespace, SCHEMA, Account(), Transport(TransportSettings(), clock), clock, asyncio.Lock(), lambda _: None
+            namespace, SCHEMA, Account(), Transport(TransportSettings(), clock), clock, Fellows(), lambda _: None
         )
     ]
     for one in made:

@@ -13,7 +13,7 @@ from tracer.demo.faults import Break, Refuse, Say
 from tracer.demo.protocol import Verb
 from tracer.events import Event, What
 from tracer.kube import reflector
-from tracer.kube.reflector import Reflector
+from tracer.kube.reflector import Fellows, Reflector
 from tracer.kube.wire import MOST_LINE_BYTES, Course, Expired, Feed, Told
 from tracer.lifecycle.attempts import SETTLE_MARGIN_S
 from tracer.tekton.decode import Malformed
@@ -55,7 +55,7 @@ class Watched:
         """What exists, by UID: a label that changes with each version."""
         self.reported: list[Event] = []
         self.reflector = Reflector(
-            Course(Feed(KIND), SCHEMA), self.account, transport, clock, asyncio.Lock(), self.take, self.reported.append
+            Course(Feed(KIND), SCHEMA), self.account, transport, clock, Fellows(), self.take, self.reported.append
         )
 
     def take(self, told: Told) -> None:
@@ -412,7 +412,7 @@ def test_what_ends_at_once_is_not_asked_for_again_at_once(line: Json, reason: st
             Transport(TransportSettings(), clock) as transport,
             asyncio.TaskGroup() as tasks,
         ):
-            one = Reflector(Course(Feed(KIND), SCHEMA), account, transport, clock, asyncio.Lock(), lambda _: None)
+            one = Reflector(Course(Feed(KIND), SCHEMA), account, transport, clock, Fellows(), lambda _: None)
             watching = tasks.create_task(one.run())
             await raw.done.wait()
             watching.cancel()
@@ -447,7 +447,7 @@ def test_a_quiet_watch_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
             asyncio.TaskGroup() as tasks,
         ):
             course = Course(Feed(KIND), SCHEMA)
-            one = Reflector(course, Account(server.url), transport, clock, asyncio.Lock(), lambda _: None, reported.append)
+            one = Reflector(course, Account(server.url), transport, clock, Fellows(), lambda _: None, reported.append)
             server.fail(Refuse(503), KIND, times=3)
             watching = tasks.create_task(one.run())
             await server.until(lambda: server.count(KIND, Verb.WATCH) >= 5)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.process.performance import Performance, happenings, performance
 from tests.tally import Tally
+from tracer.clock import breathe
 from tracer.demo.apiserver import ApiServer
 from tracer.demo.faults import Break, Refuse, Say, Slow
 from tracer.demo.protocol import Verb
@@ -505,3 +506,32 @@ def test_the_server_goes_away_and_comes_back(begin: int, away_s: int, tally: Tal
     played = play("retries", story)
     tally(played.receiver, played.expected)
     assert any(one.endswith("cannot be reached: Connection refused.") for one in played.sentences(What.WATCH_FAILED))
+
+
+@pytest.mark.row("A5", "A7")
+def test_who_hears_from_the_server_again_tells_the_others() -> None:
+    """After a long absence no watch waits on, however often it was tried; a refusal at first does not make it wait anew."""
+
+    async def test(played: Performance) -> None:
+        watches, clock = played.one.reflectors, played.one.clock
+        await played.server.__aexit__(None, None, None)
+        while not all(one.errors["unreachable"] >= 6 for one in watches):
+            await clock.move_on(1.0)
+            await breathe()
+        for one in watches:
+            played.server.fail(Refuse(403), one.feed.kind, times=1)
+        await played.server.__aenter__()
+        while all(one.reason == "unreachable" for one in watches):
+            await clock.move_on(0.1)
+            await breathe()
+        back_s = clock.now_s()
+        while any(one.trouble for one in watches):
+            await clock.move_on(0.1)
+            await breathe()
+        assert clock.now_s() - back_s < 10 * reflector.SOON_S
+
+    async def main() -> None:
+        async with performance("success") as played:
+            await test(played)
+
+    asyncio.run(main())

@@ -2,8 +2,8 @@
 
 Keeps: a stream that is silent for 70 s, of Pods for 25 s, is opened anew, since a dead line looks the same; after a break, and
 every 5 min of silence, the server is asked whether its version went back, for then a watch would be silent until it is there
-again; lists come one after another, so that what was lost together does not come back as one great load; a stream that ends at
-once is a failure too.
+again; lists come one after another, so that what was lost together does not come back as one great load; but who hears from a
+server that was away tells the others, so that none of them waits on; a stream that ends at once is a failure too.
 Must not know: what the objects mean, and who observes them.
 Source: operations 2.7, 3.2; client-go tools/cache/reflector.go.
 """
@@ -31,6 +31,7 @@ POD_IDLE_S = 25.0  # less than any Pod is waited for: a dead line must not pass 
 DOUBT_EVERY_S = 300.0  # a silent watch may be one from a version that the server has yet to reach
 WATCH_S = (300, 600)  # at random, so that watches do not end together
 HEALTHY_S = 120.0  # without a failure; then the next wait is a short one again
+SOON_S = 0.5  # at random: so that not all ask at the same moment
 BRIEF_S = 1.0  # a watch that ends sooner is not opened again at once, whatever it said
 LONGEST_WAIT_S = 300.0
 NOT_SERVED_WAIT_S = 15.0  # somebody may be installing Tekton just now
@@ -41,6 +42,7 @@ NECESSARY = frozenset({Kind.PIPELINE_RUN, Kind.TASK_RUN, Kind.POD})
 """What every run is judged by; CustomRuns are not served everywhere, and Events only add to the picture."""
 _REASONS = {401: "unauthorized", 403: "forbidden", 404: "not_served", 429: "throttled"}
 UNKNOWN = "does not know who asks (401): renew the token, or log in again"
+_AWAY = frozenset(Reason)
 _FINAL_REASONS = frozenset({"forbidden", "not_served"})
 _OF_ALL = frozenset({*Reason, "credentials", "unauthorized", "restored"})
 _TRIES_OF_OTHERS = 3
@@ -57,6 +59,22 @@ class Api(Protocol):
         """Say who we are; after a refusal as it is now. Raises InputError if that cannot be read."""
 
 
+class Fellows:
+    """What the watches of one API server have in common."""
+
+    def __init__(self) -> None:
+        """Begin with nobody waiting."""
+        self.turn = asyncio.Lock()
+        """Held by whoever lists."""
+        self.is_back = asyncio.Event()
+        """Set once when the server is heard from that was away; there is another one for the next time."""
+
+    def tell_that_it_is_back(self) -> None:
+        """Let nobody wait any longer for a server that was away."""
+        self.is_back.set()
+        self.is_back = asyncio.Event()
+
+
 class Reflector:
     """Keeps one watch going."""
 
@@ -66,11 +84,11 @@ class Reflector:
         api: Api,
         transport: Transport,
         clock: Clock,
-        turn: asyncio.Lock,
+        fellows: Fellows,
         tell: Callable[[Told], None],
         report: Report = lambda _: None,
     ) -> None:
-        """Prepare. `turn` is shared by all who list; `tell` is told everything that was read, in order."""
+        """Prepare. `fellows` are all who ask the same server; `tell` is told everything that was read, in order."""
         self.course = course
         self.trouble = ""
         """Why it is not watching; empty while it is."""
@@ -90,7 +108,7 @@ class Reflector:
         self._api = api
         self._transport = transport
         self._clock = clock
-        self._turn = turn
+        self._fellows = fellows
         self._tell = tell
         self._report = report
         self.rests = False
@@ -134,15 +152,31 @@ class Reflector:
             if at_least_s is not None:
                 self._failures += 1
                 self.rests = True
-                await self._clock.sleep(max(at_least_s, watch_jitter_s(self._failures)))
+                await self._rest(at_least_s)
                 self.rests = False
                 well_since_s = self._clock.now_s()
+
+    async def _rest(self, at_least_s: float) -> None:
+        """Wait before it is tried again; for a server that is away, no longer than until somebody has heard from it."""
+        wait_s, is_back = max(at_least_s, watch_jitter_s(self._failures)), self._fellows.is_back
+        if self.reason not in _AWAY:
+            await self._clock.sleep(wait_s)
+            return
+        await self._clock.wait(is_back, wait_s)
+        if is_back.is_set():
+            await self._clock.sleep(self._clock.between(0, SOON_S))
+
+    def _heard(self) -> None:
+        """Note that the server is there: what it says counts from now on, and not how long it was away."""
+        if self.reason in _AWAY:
+            self._failures = 0
+            self._fellows.tell_that_it_is_back()
 
     async def _once(self) -> float | None:
         """Make the next request. None if it did what it should; else how long to wait at least."""
         async with AsyncExitStack() as held:
             if self.course.is_listing:
-                await held.enter_async_context(self._turn)
+                await held.enter_async_context(self._fellows.turn)
             request = self.course.request(self._clock.unix_ns(), int(self._clock.between(*WATCH_S)))
             if self.course.is_listing and "continue" not in request.query:
                 self.lists += 1
@@ -160,11 +194,13 @@ class Reflector:
             async for one in answers:
                 match one:
                     case Answer():
+                        self._heard()
                         return self._refused(one)
                     case NoAnswer():
                         # Of a quiet kind nothing comes, not even a bookmark.
                         return self._broke_off(one, is_well=has_read or self._since_s is not None)
                     case b"":
+                        self._heard()
                         self._agreed(request)
                         continue
                 self.read_bytes += len(one)
@@ -330,9 +366,9 @@ def reflectors_of(
     api: Api,
     transport: Transport,
     clock: Clock,
-    turn: asyncio.Lock,
+    fellows: Fellows,
     tell: Callable[[Told], None],
     report: Report = lambda _: None,
 ) -> list[Reflector]:
     """Prepare all the watches of a namespace, or of all of them if it is empty."""
-    return [Reflector(Course(feed, schema), api, transport, clock, turn, tell, report) for feed in feeds(namespace)]
+    return [Reflector(Course(feed, schema), api, transport, clock, fellows, tell, report) for feed in feeds(namespace)]

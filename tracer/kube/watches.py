@@ -13,7 +13,7 @@ from tracer.clock import Clock
 from tracer.errors import ApiError, InputError, RightsError, TracerError
 from tracer.events import Event, Report, sentence
 from tracer.kube.cluster import ClusterQuestion
-from tracer.kube.reflector import NECESSARY, Api, Reflector, reflectors_of
+from tracer.kube.reflector import NECESSARY, Api, Fellows, Reflector, reflectors_of
 from tracer.kube.wire import Told
 from tracer.tekton.decode import Schema
 from tracer.tekton.observation import Seen, Synced
@@ -46,9 +46,9 @@ class Watches:
         clock: Clock,
         tell: Callable[[Told], None],
         report: Report = lambda _: None,
-        turn: asyncio.Lock | None = None,
+        fellows: Fellows | None = None,
     ) -> None:
-        """Prepare. `tell` is told everything that is read, `report` what happens to the watches; `turn` is held by who lists.
+        """Prepare. `tell` is told everything that is read, `report` what happens to the watches; `fellows` ask the same server.
 
         With all namespaces the Namespace that stands for the cluster is asked for first, and told if it may be read.
         """
@@ -58,11 +58,11 @@ class Watches:
         self._cluster: ClusterQuestion | None = None
         if "" in namespaces:
             self._cluster = ClusterQuestion(api, transport, clock, schema, lambda value: tell(Seen(value)), self._note)
-        turn = turn or asyncio.Lock()
+        fellows = fellows or Fellows()
         self.reflectors: list[Reflector] = [
             reflector
             for namespace in dict.fromkeys(namespaces)
-            for reflector in reflectors_of(namespace, schema, api, transport, clock, turn, self._hear, self._note)
+            for reflector in reflectors_of(namespace, schema, api, transport, clock, fellows, self._hear, self._note)
         ]
 
     @property

@@ -17,17 +17,20 @@ examples: the ids of the trace and the span of the latest step, attempt or run i
 
 ## About runs
 
-Only the replica that leads has them. Each step, attempt and PipelineRun is counted once, when it is judged, whether the backend
-is there or not, and whether or not it is traced: the checkpoint remembers what was counted, so neither a restart nor a
-take-over counts it again; after a `kill -9` at most what came after the last checkpoint. Where nothing is remembered, as at the
-first start, what had ended before is not counted. A new process begins at 0, which `increase` and `rate` know how to handle.
+Only the replica that leads has them; two that lead, without a Lease, have all of them twice. Each step, attempt and PipelineRun
+is counted once, when it is judged, whether the backend is there or not, and whether or not it is traced: the checkpoint
+remembers what was counted. After a `kill -9` what came after the last checkpoint is counted again, and what a process counted
+after its last scrape is not seen. Where nobody knows what was counted, as at the first start, what had ended before is not. A
+new process begins at 0, which `increase` and `rate` know how to handle. [Decision 0014](decisions/0014-what-is-counted.md) says
+why.
 
-The label `namespace` is the run's. A PipelineRun or a standalone TaskRun whose spec names nothing has an empty `pipeline` or
-`task`.
+The label `namespace` is the run's. `pipeline` and `task` are the names that the spans have: of a reference, a label, or a
+`generateName`; empty where there is none.
 
-Where users choose the names, series are limited: to a number for each metric, and to {MOST_PER_NAMESPACE} of it for each
-namespace. What is too much is counted under the name `{FOLDED}`, within its namespace if there is room, so that sums stay
-right; `tracer_series_capped_total` says how often. A series that did not change for a day makes room for a new one.
+Where users choose the names, series are limited: each metric has a most, and a namespace has {MOST_PER_NAMESPACE} of it for
+sure, more while half of it is free. What is too much is counted under the name `{FOLDED}`, within its namespace if there is
+room, so that sums stay right; `tracer_series_capped_total` says how often. A series that did not change for a day makes room
+for a new one.
 """
 _OURS = """\
 ## About the controller

@@ -141,7 +141,6 @@ class Controller:
     async def _find_due(self, ledger: Ledger, now_ns: int) -> None:
         is_behind = True  # also if nothing is new: a deadline may have passed
         while self.outbox.has_room and is_behind:
-            ledger.counts = self.leads
             found = ledger.due(now_ns, MOST_LOOKS)
             if self.leads:
                 self._offer(found)
@@ -180,9 +179,10 @@ class Controller:
     def checkpoint(self) -> Checkpoint:
         """What whoever comes after us must know; what we were told ourselves, too, as long as we do not know all that exists."""
         joined = Checkpoint() if self.is_synced else replace(self._recalled, only_here={})
-        for scope in self.scopes.values():
-            joined |= scope.ledger.checkpoint
-        return joined
+        parts = [scope.ledger.checkpoint for scope in self.scopes.values()]
+        for part in parts:
+            joined |= part
+        return replace(joined, counts_known=all(part.counts_known for part in parts))
 
     @property
     def is_synced(self) -> bool:
@@ -193,6 +193,7 @@ class Controller:
         """Offer all that is due, from now on."""
         self.leads = True
         for scope in self.scopes.values():
+            scope.ledger.count()
             self._offer(scope.ledger.outstanding())
         self._news.set()
 
@@ -206,6 +207,8 @@ class Controller:
     def stand_by(self) -> None:
         """Offer nothing from now on: somebody else sends."""
         self.leads = False
+        for scope in self.scopes.values():
+            scope.ledger.count_no_more()
         self.outbox.withdraw()
         self._due_since_s.clear()
 

@@ -74,7 +74,7 @@ class World:
         self.rejected: set[Slot] = set()
         self.told = Told({}, [], Ledger())
         self.told.ledger.recall(Checkpoint())
-        self.told.ledger.counts = True
+        self.told.ledger.count()
         for kind in KINDS:
             self.told.ledger.observe(Synced(kind, self.now_ns), self.now_ns)
 
@@ -216,7 +216,6 @@ class Process:
         if self.judged_ns is None:
             return
         is_behind = True
-        self.ledger.counts = self.leads
         while is_behind:
             for due in self.ledger.due(self.judged_ns):
                 if self.leads:
@@ -236,7 +235,7 @@ class Process:
         """Read the checkpoint."""
         self.version = self.world.version
         self._recalled = read(self.world.texts, BACKEND) or NOTHING
-        self.world.has_history |= bool(self.world.last) and not self._recalled.was_written
+        self.world.has_history |= bool(self.world.last) and not self._recalled.counts_known
         self.ledger.recall(self._recalled)
         self.known = {slot for slot in self.known if slot.owner_uid in self.seen} | self.world.said
         self.counted = {slot for slot in self.counted if slot.owner_uid in self.seen} | self.world.said_counted
@@ -250,7 +249,7 @@ class Process:
             return
         found = self.ledger.checkpoint
         if self.judged_ns is None:
-            found |= replace(self._recalled, only_here={})
+            found = replace(found | replace(self._recalled, only_here={}), counts_known=found.counts_known)
         world.texts, world.version = write(found, BACKEND), world.version + 1
         self.version = world.version
         assert sum(found.only_here.values()) == sum(due.spans for due in self.ledger.outstanding() if due.uid in self.gone)
@@ -259,7 +258,7 @@ class Process:
         world.said_counted = frozenset(
             slot
             for slot in self.counted
-            if slot.owner_uid not in world.gone and (slot.owner_uid in self.seen or self.judged_ns is None)
+            if found.counts_known and slot.owner_uid not in world.gone and (slot.owner_uid in self.seen or self.judged_ns is None)
         )
         for slot in world.said:
             mark = mark_of(slot.owner_uid)
@@ -273,12 +272,14 @@ class Process:
             self.recall()
             self.step()
             self.leads = True
+            self.ledger.count()
             for due in self.ledger.outstanding():
                 self.outbox.offer(due)
 
     def stand_by(self, arrived: int = 0) -> None:
         """Send no more; of what was under way some has arrived."""
         self.leads = False
+        self.ledger.count_no_more()
         for request in self.flying[:arrived]:
             self.world.store(request, self._missed_by)
         self.outbox, self.flying = Outbox(self._build, encode), []

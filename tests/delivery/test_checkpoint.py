@@ -12,7 +12,7 @@ from tests.delivery.test_ledger import FACTS, TOLD, recordings
 from tests.kit import Timed, Told, drain, the_end
 from tracer.delivery.checkpoint import MOST_BYTES, Checkpoint, ElsewhereError, Texts, UnreadableError, read, write
 from tracer.delivery.ledger import Ledger
-from tracer.delivery.marks import MARK_BYTES, Acknowledged, mark_of
+from tracer.delivery.marks import MARK_BYTES, Noted, mark_of
 from tracer.tekton.decode import Object
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Seen, Synced
@@ -55,7 +55,15 @@ def test_what_was_counted_is_so_for_every_destination(checkpoint: Checkpoint) ->
     """Another backend has nothing of what was sent, and the metrics have counted it all the same: also what was done."""
     with pytest.raises(ElsewhereError) as caught:
         read(write(checkpoint, "http://other"), BACKEND)
-    assert caught.value.counted == Checkpoint(counted=dict.fromkeys(checkpoint.done, b"") | checkpoint.counted)
+    assert caught.value.for_others == Checkpoint(counted=dict.fromkeys(checkpoint.done, b"") | checkpoint.counted)
+
+
+def test_a_version_that_counted_nothing_does_not_say_that_it_did() -> None:
+    """What an earlier version wrote says what is done, and nothing of what was counted; nor does who has not begun to count."""
+    written = write(Checkpoint({mark_of("a"): None}), BACKEND)
+    earlier = read(Texts(written.data, {name: value for name, value in written.binary.items() if name != "counted"}), BACKEND)
+    assert earlier == Checkpoint({mark_of("a"): None}, counts_known=False)
+    assert "counted" not in write(earlier, BACKEND).binary
 
 
 def test_two_accounts_of_what_was_counted_are_joined() -> None:
@@ -126,9 +134,9 @@ def read_marks(content: bytes) -> list[bytes]:
 
 def test_a_slot_is_known_without_its_pod() -> None:
     """A step told from its Pod is known when the Pod is gone, by a process that only has the marks; another Pod's is not."""
-    first = Acknowledged()
+    first = Noted()
     first.add([Slot("step", "t", "build-pod", "pod-1", "step-a")])
-    later = Acknowledged(read_marks(first.marks))
+    later = Noted(read_marks(first.marks))
     assert Slot("step", "t", "build-pod", "pod-1", "step-a") in later
     assert Slot("step", "t", "build-pod", "", "step-a") in later
     assert Slot("step", "t", "build-pod", "pod-2", "step-a") not in later
@@ -143,8 +151,8 @@ Backend = Callable[[Told, int], None]
 
 def restart(told: Told, existing: dict[str, Object], now_ns: int, checkpoint: Checkpoint | None) -> None:
     """Let a new ledger go on with what exists, as a process does that lists everything first."""
-    counts, told.ledger = told.ledger.counts, Ledger()
-    told.ledger.counts = counts
+    told.ledger = Ledger()
+    told.ledger.count()
     if checkpoint is not None:
         found = read(write(checkpoint, BACKEND), BACKEND)
         assert found is not None
@@ -158,7 +166,7 @@ def restart(told: Told, existing: dict[str, Object], now_ns: int, checkpoint: Ch
 def play(observations: list[Timed], cuts: set[int], backend: Backend = drain) -> tuple[Told, dict[str, Object]]:
     """Play a recording with graceful restarts before some of its lines; give what still exists in the end, too."""
     told, existing, now_ns = Told({}, [], Ledger()), dict[str, Object](), 0
-    told.ledger.counts = True
+    told.ledger.count()
     told.ledger.recall(Checkpoint())
     for index, (at_ns, observation) in enumerate(observations):
         now_ns = max(now_ns, at_ns)

@@ -39,14 +39,17 @@ from tests.kit import (
     tell,
 )
 from tracer.delivery import readings
+from tracer.delivery.checkpoint import Checkpoint
 from tracer.delivery.deleted import Deleted
 from tracer.delivery.ledger import CHILDREN_WAIT_NS, OWNER_WAIT_NS, REMEMBERED_NS, Ledger
+from tracer.delivery.marks import mark_of
 from tracer.delivery.readings import Loss
 from tracer.tekton.decode import Malformed, Object, Unread, decode
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Observation, Seen, Synced
 from tracer.tekton.taskrun import TaskRun
 from tracer.tekton.times import SECOND_NS
+from tracer.telemetry.measures import Measure
 from tracer.telemetry.places import ParentPolicy, SpanSettings
 from tracer.telemetry.records import Slot, SpanRecord
 
@@ -741,3 +744,61 @@ def test_stray_events_are_bounded_while_time_stands_still(monkeypatch: pytest.Mo
         said = {"metadata": meta("e", f"e{number}"), "involvedObject": about, "reason": "Pulled", "firstTimestamp": at(1)}
         ledger.observe(Seen(read({"apiVersion": "v1", "kind": "Event", **said})), at_ns(number))
     assert ledger.losses[Loss.STRAY_EVENT] == 2
+
+
+# ------------------------------------------------------------ what is counted
+
+
+def counts(ledger: Ledger) -> list[tuple[str, str]]:
+    """Give what is to be counted now, as what it is and its step."""
+    while ledger.due(at_ns(60)):
+        pass
+    return [(one.subject.counted, one.subject.step) for one in ledger.take_measures() if isinstance(one, Measure)]
+
+
+FINAL = {**OPEN, "completionTime": at(30), "conditions": succeeded("False", "StepFailed")}
+HALF = pod({"compile": ended(0, 12, message(9.204)), "test": running(12)})
+WHOLE = pod({"compile": ended(0, 12, message(9.204)), "test": ended(1, 29, message(12.5))})
+
+
+def test_who_does_not_know_what_was_counted_counts_only_what_happens_from_then_on() -> None:
+    """Of a run that goes on, too: the step that had passed is history, the next one is not."""
+    ledger = Ledger()
+    ledger.count()
+    for value in (task_run(OPEN), HALF):
+        ledger.observe(Seen(read(value)), at_ns(20))
+    assert counts(ledger) == []
+    for value in (task_run(FINAL), WHOLE):
+        ledger.observe(Seen(read(value)), at_ns(30))
+    assert counts(ledger) == [("step", "test"), ("attempt", "")]
+
+
+def test_an_older_memory_takes_nothing_back() -> None:
+    """What was counted whole stays so, though somebody reads or writes again what was known before."""
+    ledger = Ledger()
+    ledger.recall(Checkpoint())
+    ledger.count()
+    for value in (task_run(OPEN), HALF):
+        ledger.observe(Seen(read(value)), at_ns(20))
+    assert counts(ledger) == [("step", "compile")]
+    older = ledger.checkpoint
+    for value in (task_run(FINAL), WHOLE):
+        ledger.observe(Seen(read(value)), at_ns(30))
+    assert counts(ledger) == [("step", "test"), ("attempt", "")]
+    ledger.recall(older)
+    assert list(ledger.checkpoint.counted.values()) == [b""]
+
+
+def test_what_was_not_asked_for_is_left_to_whoever_counts_next() -> None:
+    """Who counts no more keeps nothing back to count it later, when somebody else has."""
+    ledger = Ledger()
+    ledger.recall(Checkpoint())
+    ledger.count()
+    for value in (task_run(FINAL), WHOLE):
+        ledger.observe(Seen(read(value)), at_ns(30))
+    while ledger.due(at_ns(60)):
+        pass
+    ledger.count_no_more()
+    ledger.recall(Checkpoint(counted={mark_of(TASK_UID): b""}))
+    ledger.count()
+    assert counts(ledger) == []

@@ -22,21 +22,32 @@ def fill(caps: Caps, namespaces: int, each: int, now_s: float = 0.0) -> Counter[
     return Counter(caps.admit((*name, "success"), now_s)[0] for name in names)
 
 
-def test_one_namespace_does_not_take_them_all() -> None:
-    """What is too much for it is put together within it, and another one still has room."""
+def test_one_namespace_leaves_half_to_others() -> None:
+    """What is too much for it is put together within it; others have their share, however late they come."""
     caps = Caps(FAMILY)
     found = fill(caps, 1, 1_000)
-    assert len(found) == MOST_PER_NAMESPACE + 1
-    assert found["ns-0", FOLDED, "success"] == caps.capped == 1_000 - MOST_PER_NAMESPACE
-    assert caps.admit(("other", "step", "failure"), 0)[0] == ("other", "step", "failure")
+    assert len(found) == KEPT // 2 + 1
+    assert found["ns-0", FOLDED, "success"] == caps.capped == 1_000 - KEPT // 2
+    others = [caps.admit(("other", f"step-{number}", "failure"), 0)[0] for number in range(1_000)]
+    assert len(set(others)) == MOST_PER_NAMESPACE + 1
 
 
-def test_many_namespaces_do_not_either() -> None:
+def test_many_namespaces_do_not_take_more_than_there_is() -> None:
     """What is too much for the metric is put together with everything else; a result stays what it is."""
     caps = Caps(FAMILY)
     found = fill(caps, 1_000, 1)
     assert found[FOLDED, FOLDED, "success"] == 1_000 - KEPT
     assert caps.admit(("ns-999", "step-999", "failure"), 0)[0] == (FOLDED, FOLDED, "failure")
+
+
+def test_a_name_that_looks_like_ours_takes_room_like_any_other() -> None:
+    """Somebody who calls a step `__other__` has no more of them for it."""
+    caps = Caps(FAMILY)
+    caps.admit(("ns-0", FOLDED, "success"), 0)
+    caps.admit(("ns-0", "step", "success"), 2 * IDLE_S)
+    fill(caps, 300, 1, 2 * IDLE_S)
+    fill(caps, 1, 1_000, 4 * IDLE_S)
+    assert len({caps.admit(("ns-0", f"step-{number}", "success"), 4 * IDLE_S)[0] for number in range(1_000)}) <= KEPT // 2 + 1
 
 
 def test_what_is_known_stays_itself() -> None:

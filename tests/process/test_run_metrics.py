@@ -145,6 +145,26 @@ def test_who_leads_again_counts_nothing_twice() -> None:
     play("retries", test, objects=OBJECTS)
 
 
+def test_who_leads_again_alone_counts_what_ended_meanwhile() -> None:
+    """Also in its first life, when nobody had counted before: what ended while it did not lead is no history."""
+
+    async def test(played: Performance) -> None:
+        await played.play(len(played.left) // 3)
+        await played.one.clock.move_on(INTERVAL_S)
+        (one,) = played.one.replicas
+        before = await counted(one)
+        played.server.fail(Refuse(500), OwnKind.LEASE, Verb.UPDATE, times=math.inf)
+        while one.app.controller.leads:
+            await played.one.clock.move_on(1.0)
+        await played.play()
+        played.server.heal()
+        await played.one.clock.move_on(TAKEN_S)
+        await finish(played)
+        assert before + await counted(one) == expected("retries")
+
+    play("retries", test, objects=OBJECTS)
+
+
 def test_a_backend_that_is_away_hides_nothing() -> None:
     """Counted is what was judged; after a restart, with everything still to be delivered, nothing is counted again."""
 

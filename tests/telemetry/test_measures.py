@@ -19,7 +19,7 @@ def count(name: str) -> Told:
     """Drive a recording with a ledger that counts."""
     ledger = Ledger()
     ledger.recall(Checkpoint())
-    ledger.counts = True
+    ledger.count()
     return drive(FACTS[name], ledger)
 
 

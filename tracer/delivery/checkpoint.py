@@ -29,7 +29,7 @@ class ElsewhereError(UnreadableError):
     def __init__(self, destination: str, checkpoint: "Checkpoint") -> None:
         """Keep what is true of it all the same."""
         super().__init__(f"it is of what was sent to {destination[:200]!r}")
-        self.counted = checkpoint.for_others
+        self.for_others = checkpoint.for_others
 
 
 class Texts(NamedTuple):
@@ -52,10 +52,10 @@ class Checkpoint:
     counted: dict[bytes, bytes] = field(default_factory=dict)
     """Of each object that is not done the marks of what the metrics have counted of it, as in `slots`; none if that is all.
 
-    It is true of every destination; what is done was counted, too.
+    It is true of every destination; what is done counts as counted, too.
     """
-    was_written: bool = True
-    """Whether it says what was before; False if nobody knows."""
+    counts_known: bool = True
+    """Whether it says what was counted before; False if nobody knows."""
 
     def __or__(self, other: "Checkpoint") -> "Checkpoint":
         """Join what two have written: both are true."""
@@ -65,16 +65,16 @@ class Checkpoint:
         for mark, theirs in other.counted.items():
             ours = counted.get(mark, theirs)
             counted[mark] = _joined(ours, theirs) if ours and theirs else b""
-        was_written = self.was_written or other.was_written
-        return Checkpoint(self.done | other.done, slots, self.only_here | other.only_here, counted, was_written)
+        counts_known = self.counts_known or other.counts_known
+        return Checkpoint(self.done | other.done, slots, self.only_here | other.only_here, counted, counts_known)
 
     @property
     def for_others(self) -> "Checkpoint":
         """What is true of it for another destination: what was counted."""
-        return Checkpoint(counted=dict.fromkeys(self.done, b"") | self.counted)
+        return Checkpoint(counted=dict.fromkeys(self.done, b"") | self.counted, counts_known=self.counts_known)
 
 
-NOTHING = Checkpoint(was_written=False)
+NOTHING = Checkpoint(counts_known=False)
 """Nothing is remembered, whatever there may have been."""
 
 
@@ -86,16 +86,20 @@ def each(marks: bytes) -> Iterator[bytes]:
 def write(checkpoint: Checkpoint, destination: str, most_bytes: int = MOST_BYTES) -> Texts:
     """Write a checkpoint of what a destination has, of at most so many bytes.
 
-    First comes what only memory has, then the newest of what is not done, then the newest of what is, then what was counted.
+    First comes what only memory has, then the newest of what was counted and is not done, then of what is acknowledged and not
+    done, then of what is done.
     """
     entries = (mark + min(spans, _MOST).to_bytes(_COUNT_BYTES, "big") for mark, spans in checkpoint.only_here.items())
     only_here = b"".join(islice(entries, most_bytes // (MARK_BYTES + _COUNT_BYTES)))
-    slots = _write_groups(checkpoint.slots, left := most_bytes - len(only_here))
-    most_done = (left := left - len(slots)) // MARK_BYTES
+    left = most_bytes - len(only_here)
+    counted = _write_groups(checkpoint.counted, left) if checkpoint.counts_known else b""
+    left -= len(counted)
+    slots = _write_groups(checkpoint.slots, left)
+    most_done = (left - len(slots)) // MARK_BYTES
     done = b"".join(islice(checkpoint.done, max(0, len(checkpoint.done) - most_done), None))
-    counted = _write_groups(checkpoint.counted, left - len(done))
     data = {"format": FORMAT, "destination": destination, "spansOnlyInMemory": str(sum(checkpoint.only_here.values()))}
-    return Texts(data, {"done": done, "slots": slots, "onlyInMemory": only_here, "counted": counted})
+    binary = {"done": done, "slots": slots, "onlyInMemory": only_here}
+    return Texts(data, binary | ({"counted": counted} if checkpoint.counts_known else {}))
 
 
 def read(texts: Texts, destination: str) -> Checkpoint | None:
@@ -116,7 +120,8 @@ def read(texts: Texts, destination: str) -> Checkpoint | None:
     counts = (only_here[at : at + size] for at in range(0, len(only_here), size))
     held = {entry[:MARK_BYTES]: int.from_bytes(entry[MARK_BYTES:], "big") for entry in counts}
     groups = {name: _read_groups(name, texts.binary.get(name, b"")) for name in ("slots", "counted")}
-    checkpoint = Checkpoint(dict.fromkeys(each(done)), groups["slots"], held, groups["counted"])
+    counts_known = "counted" in texts.binary  # no version before this one wrote it
+    checkpoint = Checkpoint(dict.fromkeys(each(done)), groups["slots"], held, groups["counted"], counts_known)
     if (found := texts.data.get("destination", "")) != destination:
         raise ElsewhereError(found, checkpoint)
     return checkpoint

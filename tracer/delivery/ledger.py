@@ -10,16 +10,15 @@ Source: span-model 2.3, 4, 6.5, 11.
 import heapq
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from tracer.delivery.checkpoint import NOTHING, Checkpoint, each
-from tracer.delivery.marks import Acknowledged, mark_of
+from tracer.delivery.marks import Noted, mark_of
 from tracer.delivery.readings import Cell, Loss, Readings, Run, owner_of
 from tracer.lifecycle.attempts import Attempt, SeenPod, attempts_of, has_pod_settled, settles_within_ns
-from tracer.lifecycle.facts import waiting_reasons
 from tracer.lifecycle.judgement import is_success, judge_unfinished
 from tracer.lifecycle.runs import Close, close_run, close_task_run
 from tracer.lifecycle.tasks import AttemptStory, Unfinished, tell_attempt
@@ -129,9 +128,7 @@ class Ledger:
         self._recalled = NOTHING
         self._not_before_ns = 0
         self._measures: list[Measure | Subject] = []
-        self._is_counting = False
-        self.counts = False
-        """Whether what is judged is counted for the metrics: one replica does so, who leads."""
+        self._counts = self._is_counting = self._has_counted = False
         self.incomplete: Counter[str] = Counter()
         """While counting, how many runs were told though they never ended, by `Incomplete`."""
         self.ignored_contexts: Counter[str] = Counter()
@@ -248,15 +245,15 @@ class Ledger:
                 child.place = child.inner = None
                 self._dirty[child.uid] = None
 
-    def _remembered(self, cell: Cell) -> Acknowledged:
+    def _remembered(self, cell: Cell) -> Noted:
         """Find what is remembered of an object."""
         mark = cell.mark
-        return Acknowledged(each(self._recalled.slots.get(mark, b"")), is_whole=mark in self._recalled.done)
+        return Noted(each(self._recalled.slots.get(mark, b"")), is_whole=mark in self._recalled.done)
 
-    def _counted_before(self, cell: Cell) -> Acknowledged:
+    def _counted_before(self, cell: Cell) -> Noted:
         """Find what is remembered to have been counted of an object: what is done was, too."""
         marks = self._recalled.counted.get(cell.mark)
-        return Acknowledged(each(marks or b""), is_whole=marks == b"" or cell.mark in self._recalled.done)
+        return Noted(each(marks or b""), is_whole=marks == b"" or cell.mark in self._recalled.done)
 
     def _look_below(self, cell: Cell) -> None:
         """Look again at everything below an object: where it hangs may be known now, or be another place."""
@@ -282,7 +279,7 @@ class Ledger:
             counted = checkpoint.counted.get(mark)
             if is_whole or counted == b"":
                 cell.counted.complete()
-            elif counted is not None:
+            elif counted is not None and not cell.counted.is_whole:
                 cell.counted.recall(each(counted), is_whole=False)
             if cell.owner is None and self._is_too_old(cell.value):
                 self._pass_over_below(cell.uid)
@@ -302,10 +299,10 @@ class Ledger:
             if marks := cell.acknowledged.marks:
                 slots[mark] = marks
             if cell.counted.is_whole or cell.counted.marks:
-                counted[mark] = cell.counted.marks
+                counted[mark] = b"" if cell.counted.is_whole else cell.counted.marks
             if cell.is_gone and cell.open_slots:
                 only_here[mark] = len(cell.open_slots)
-        return Checkpoint(done, slots, only_here, counted)
+        return Checkpoint(done, slots, only_here, counted, counts_known=self._recalled.counts_known or self._has_counted)
 
     def _is_whole(self, cell: Cell, known: dict[str, bool]) -> bool:
         """Say whether nothing is to be sent any more of an object and of all below it; what was found is noted by UID."""
@@ -334,7 +331,8 @@ class Ledger:
         """
         cells = self._readings.cells
         self._not_before_ns = 0  # who asks has listed everything: what is read from now on is new
-        self._begin_or_end_counting()
+        if self._counts and not self._is_counting:
+            self._begin_counting()
         while self._deadlines and self._deadlines[0][0] <= now_ns:
             _, uid = heapq.heappop(self._deadlines)
             if uid in cells:
@@ -355,16 +353,25 @@ class Ledger:
         self._fresh = {uid: spans for uid, spans in self._fresh.items() if spans}
         return self._children_first({uid: len(spans) for uid, spans in self._fresh.items()})
 
-    def _begin_or_end_counting(self) -> None:
-        """Who begins to count counts what others have not; who remembers nothing, only what has not ended yet."""
-        if self._is_counting == self.counts:
-            return
-        self._is_counting = self.counts
-        for cell in self._readings.cells.values() if self.counts else ():
-            cell.announced = 0
-            if cell.has_ended and not self._recalled.was_written:
+    def count(self) -> None:
+        """Count for the metrics what is judged from now on: one replica does so, who leads."""
+        self._counts = True
+
+    def count_no_more(self) -> None:
+        """Leave it to somebody else, with what was not asked for yet."""
+        self._counts = self._is_counting = False
+        self._measures.clear()
+
+    def _begin_counting(self) -> None:
+        """Count what others have not; if nobody knows what they have, only what happens from now on."""
+        is_known = self._recalled.counts_known or self._has_counted
+        self._is_counting = self._has_counted = True
+        for cell in self._readings.cells.values():
+            if not is_known and cell.has_ended:
                 cell.counted.complete()
-            self._dirty[cell.uid] = None
+            if not cell.counted.is_whole:
+                cell.announced, cell.is_history = 0, not is_known
+                self._dirty[cell.uid] = None
 
     def take_measures(self) -> list[Measure | Subject]:
         """Give what is to be counted since it was last asked: what is expected now, and what has ended, each once."""
@@ -455,13 +462,13 @@ class Ledger:
         """Say of each run that has not ended how it stands, for people and their alerts."""
         for cell in self._readings.unended.values():
             value = cell.value
-            pods = [pod.pod for pod in cell.pods.values() if not pod.is_gone]
+            pods = [pod for pod in cell.pods.values() if not pod.is_gone]
             yield Standing(
                 kind_by_type(value),
                 value.metadata.namespace,
                 value.metadata.created_ns,
                 has_started=value.status.start_time is not None,
-                waiting=tuple(reason for pod in pods for reason in waiting_reasons(pod)),
+                waiting=tuple(reason for pod in pods for reason in pod.waiting),
             )
 
     def unfinished(self) -> Iterator[Unended]:
@@ -572,16 +579,16 @@ class Ledger:
                     unfinished=unfinished,
                 )
             )
-        if self._is_counting and not (cell.counted.is_whole and cell.announced):
-            self._count(cell, task_run_measures(value, stories, place), list(task_run_subjects(value, attempts, place)))
+        if self._is_counting and not cell.counted.is_whole:
+            self._count(cell, task_run_measures(value, stories, place), task_run_subjects(value, attempts, place))
         close = close_task_run(value, stories, cell.forced_ns, is_gone=is_gone)
         return task_run_spans(value, stories, place, close, cell.acknowledged)
 
     def _tell_run(
         self, cell: Cell, value: PipelineRun | CustomRun, place: Place, now_ns: int
     ) -> tuple[list[SpanRecord], Summary | None]:
-        if self._is_counting and isinstance(value, PipelineRun):
-            self._count(cell, (), [pipeline_run_subject(value)])
+        if self._is_counting and isinstance(value, PipelineRun) and not cell.counted.is_whole:
+            self._count(cell, (), (pipeline_run_subject(value),))
         close = close_run(value, cell.forced_ns, is_gone=cell.is_gone)
         if close is None:
             return [], None
@@ -597,12 +604,15 @@ class Ledger:
             return told, summary
         return custom_run_spans(value, place, cell.children_told, close)
 
-    def _count(self, cell: Cell, measures: Iterable[Measure], subjects: Sequence[Subject] = ()) -> None:
+    def _count(self, cell: Cell, measures: Iterable[Measure], subjects: Iterable[Subject] = ()) -> None:
         """Let be counted what was not yet."""
-        self._measures += subjects[cell.announced :]
-        cell.announced = max(cell.announced, len(subjects))
+        expected = tuple(subjects)
+        if expected and hash(expected) != cell.announced:
+            self._measures += expected
+            cell.announced = hash(expected)
         fresh = [one for one in measures if one.slot not in cell.counted]
-        self._measures += fresh
+        self._measures += () if cell.is_history else fresh
+        cell.is_history = False
         cell.counted.add(one.slot for one in fresh)
 
     def _is_complete(self, cell: Cell, value: PipelineRun | CustomRun, close: Close, now_ns: int) -> bool:

@@ -12,8 +12,9 @@ from enum import StrEnum
 from typing import TypeVar
 
 from tracer.delivery.deleted import Deleted
-from tracer.delivery.marks import Acknowledged, mark_of
+from tracer.delivery.marks import Noted, mark_of
 from tracer.lifecycle.attempts import SeenPod
+from tracer.lifecycle.facts import waiting_reasons
 from tracer.lifecycle.judgement import is_final
 from tracer.tekton import names
 from tracer.tekton.event import Event
@@ -69,6 +70,8 @@ class PodCell:
     events: dict[EventKey, Event] = field(default_factory=dict)
     """The earliest of each reason and container: others say nothing more."""
     is_gone: bool = False
+    waiting: tuple[str, ...] = ()
+    """Why each of its steps waits that does."""
 
     @property
     def task_run_uid(self) -> str:
@@ -102,11 +105,13 @@ class Cell:
     pods: dict[str, PodCell] = field(default_factory=dict)
     foreign_pod_names: frozenset[str] = frozenset()
     """The names of its attempts whose Pods belong to other TaskRuns; frozen with it."""
-    acknowledged: Acknowledged = field(default_factory=Acknowledged)
-    counted: Acknowledged = field(default_factory=Acknowledged)
+    acknowledged: Noted = field(default_factory=Noted)
+    counted: Noted = field(default_factory=Noted)
     """What of it the metrics have counted."""
     announced: int = 0
-    """How much of it the metrics know to expect."""
+    """A hash of what the metrics know to expect of it."""
+    is_history: bool = False
+    """Whether what can be counted of it now was there before anybody counted."""
     open_slots: set[Slot] = field(default_factory=set)
     """Due and not acknowledged, at the last look."""
     summary: Summary | None = None
@@ -181,15 +186,15 @@ class Cell:
             self.place = self.inner = None
         if is_gone != self.is_gone:
             self.gone_ns = now_ns if is_gone else None
-        self.mark_finals(now_ns)
+        self.mark_finals(value, now_ns)
 
-    def mark_finals(self, now_ns: int) -> None:
-        """Note when the run, and each attempt of a TaskRun, was first seen final."""
-        ended = is_final(self.value.status.succeeded)
+    def mark_finals(self, value: Run, now_ns: int) -> None:
+        """Note when the run, and each attempt of a TaskRun, was first seen final; also of one that was told without its end."""
+        ended = is_final(value.status.succeeded)
         if ended:
             self.final_seen_ns.setdefault(0, now_ns)
-        if isinstance(self.value, TaskRun):
-            attempts = len(self.value.status.retries_status) + ended
+        if isinstance(value, TaskRun):
+            attempts = len(value.status.retries_status) + ended
             for number in range(1, attempts + 1):
                 self.final_seen_ns.setdefault(number, now_ns)
 
@@ -223,7 +228,7 @@ class Readings:
         """Hold a run that is seen for the first time."""
         uid, owner = value.metadata.uid, owner_of(value)
         cell = self.cells[uid] = Cell(value, owner, now_ns, now_ns, now_ns, pods=self._pods_of.setdefault(uid, {}))
-        cell.mark_finals(now_ns)
+        cell.mark_finals(value, now_ns)
         self.sort(cell)
         if owner is not None:
             self._children.setdefault(owner.uid, {})[uid] = None
@@ -271,7 +276,7 @@ class Readings:
             _, pod.events = self._stray_events.pop(uid, (0, {}))
         elif pod.pod == value and pod.is_gone == is_gone:
             return None
-        pod.pod, pod.is_gone, pod.seen_ns = value, is_gone, now_ns
+        pod.pod, pod.is_gone, pod.seen_ns, pod.waiting = value, is_gone, now_ns, waiting_reasons(value)
         return owner.uid
 
     def take_event(self, value: Event, now_ns: int) -> str | None:

@@ -1,7 +1,8 @@
 """Which series may there be, where others choose the names?
 
-Keeps: there are never more than a metric may have, nor does one namespace take them all; what is too much is put together under
-the names `__other__`, within its namespace if there is room, so that sums stay right; what was quiet for a day makes room.
+Keeps: there are never more than a metric may have, and one namespace leaves half of them to others; what is too much is put
+together under the names `__other__`, within its namespace if there is room, so that sums stay right; what was quiet for a day
+makes room.
 Must not know: what is counted.
 Source: operations 2.7, 4.2 (S1).
 """
@@ -30,6 +31,8 @@ class Caps:
         self._most = family.most - last_resorts
         self._changed_s: dict[tuple[str, ...], float] = {}
         self._in_namespace = Counter[str]()
+        self._folds = set[tuple[str, ...]]()
+        """What stands for others, with names of its own or none."""
         self._looked_s = 0.0
 
     def admit(self, labels: tuple[str, ...], now_s: float) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -47,13 +50,18 @@ class Caps:
             return labels, gone
         self.capped += 1
         of_namespace = self._folded(labels, keeps_namespace=True)
-        is_room = len(self._changed_s) < self._most
-        series = of_namespace if is_room or of_namespace in self._changed_s else self._folded(labels, keeps_namespace=False)
-        self._changed_s[series] = now_s
+        is_room = self._count < self._most or of_namespace in self._folds
+        series = of_namespace if is_room else self._folded(labels, keeps_namespace=False)
+        self._folds.add(series)
         return series, gone
 
+    @property
+    def _count(self) -> int:
+        return len(self._changed_s) + len(self._folds)
+
     def _has_room(self, namespace: str) -> bool:
-        return len(self._changed_s) < self._most and self._in_namespace[namespace] < MOST_PER_NAMESPACE
+        """Say whether there is room for one more; a namespace's share counts once the others need it."""
+        return self._count < (self._most if self._in_namespace[namespace] < MOST_PER_NAMESPACE else self._most // 2)
 
     def _folded(self, labels: tuple[str, ...], *, keeps_namespace: bool) -> tuple[str, ...]:
         return tuple(
@@ -65,5 +73,5 @@ class Caps:
         gone = [labels for labels, changed_s in self._changed_s.items() if now_s - changed_s >= IDLE_S]
         for labels in gone:
             del self._changed_s[labels]
-        self._in_namespace -= Counter(labels[0] for labels in gone if FOLDED not in labels)
+        self._in_namespace -= Counter(labels[0] for labels in gone)
         return gone

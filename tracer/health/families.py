@@ -1,7 +1,7 @@
 """Which metrics are there? Every one of them, with its type, its labels and what it counts.
 
-Keeps: a name here is a promise to dashboards and alerts; no run's name is among the label values, and where others choose them
-the series are limited; a counter is there from the beginning, at zero, with each label value that is known beforehand.
+Keeps: a name here is a promise to dashboards and alerts; no run's own name is among the label values, and where others choose
+them the series are limited; a counter whose label values are known is there from the beginning, at zero.
 Must not know: where the numbers come from, and how they are written.
 Source: operations 9.
 """

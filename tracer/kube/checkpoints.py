@@ -1,7 +1,8 @@
 """Where is it remembered what was acknowledged? In a ConfigMap of our own: read before anything is judged, written while we lead.
 
-Keeps: nobody's change is written over; what is written was acknowledged, so two who write only add to each other; whatever else
-stands in the object's metadata stays. Without a ConfigMap, or without the right to it, all goes on, and a restart repeats.
+Keeps: nobody's change is written over; what is written was acknowledged, or counted, so two who write only add to each other;
+whatever else stands in the object's metadata stays. Without a ConfigMap, or without the right to it, all goes on, and a restart
+repeats.
 Must not know: what the marks stand for, and who leads.
 Source: design 4, operations 2.5, 2.6.
 """
@@ -167,16 +168,16 @@ class Checkpoints:
             self._cannot_use("the API server sent no ConfigMap")
         except UnreadableError as error:
             self._texts = None
-            self._cannot_use(str(error), error.counted if isinstance(error, ElsewhereError) else None)
+            self._cannot_use(str(error), error.for_others if isinstance(error, ElsewhereError) else None)
         else:
             self._texts, self._is_foreign = texts, False
             self._recover("read")
             self._take(checkpoint or NOTHING, is_first=checkpoint is None)
 
-    def _cannot_use(self, why: str, counted: Checkpoint | None = None) -> None:
+    def _cannot_use(self, why: str, for_others: Checkpoint | None = None) -> None:
         self._is_foreign = True
         self._fail("read", What.CHECKPOINT_UNREADABLE, f"The checkpoint {CHECKPOINT_NAME} counts as absent: {why}")
-        self._take(counted or NOTHING)
+        self._take(for_others or NOTHING)
 
     def _take(self, checkpoint: Checkpoint, *, is_first: bool = False) -> None:
         self.trouble, self.stands, self.is_own = "", checkpoint, False

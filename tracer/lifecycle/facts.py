@@ -225,8 +225,8 @@ def read_steps(pod: Pod) -> tuple[StepReading, ...]:
     return tuple(readings)
 
 
-def waiting_reasons(pod: Pod) -> list[str]:
-    """Say why each step of a Pod waits that does not even have a container; empty where nobody says it."""
+def waiting_reasons(pod: Pod) -> tuple[str, ...]:
+    """Say why each step of a Pod waits whose container has not started; an empty text where nobody says it."""
     states, scheduled = pod.container_states, condition(pod.status.conditions, names.CONDITION_POD_SCHEDULED)
     unscheduled = scheduled.reason if scheduled is not None and scheduled.status != "True" else ""
     found = []
@@ -234,7 +234,7 @@ def waiting_reasons(pod: Pod) -> list[str]:
         state = states[step.name].state if step.name in states else None
         if state is None or (state.running is None and state.terminated is None):
             found.append(state.waiting.reason if state is not None and state.waiting is not None else unscheduled)
-    return found
+    return tuple(found)
 
 
 def started_ns(status: ContainerStatus) -> list[int]:

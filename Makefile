@@ -8,8 +8,9 @@ CODE = $(wildcard tracer tests benchmarks)
 PURE = tests/tekton tests/lifecycle tests/telemetry tests/delivery
 WHEELHOUSE = wheelhouse
 BASE_PYTHON = 3.13
+SBOM = dist/tracer.cdx.json
 
-.PHONY: help demo test quick cluster-test cluster-faults soak check fmt bench wheelhouse lock clean
+.PHONY: help demo test quick cluster-test cluster-faults soak check fmt bench wheelhouse sbom lock clean
 
 help:  ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +60,11 @@ wheelhouse: .venv/.dev  ## gather what the image is built of (BASE_PYTHON=3.11 f
 	@cp requirements/image.txt $(WHEELHOUSE)
 	@rm -rf build
 
+sbom: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+sbom: .venv/.sbom  ## name every package that the image has beside its base, as CycloneDX
+	@mkdir -p $(dir $(SBOM))
+	@.venv/sbom/bin/cyclonedx-py requirements --output-reproducible --output-file $(SBOM) requirements/image.txt
+
 lock: export CUSTOM_COMPILE_COMMAND = make lock
 lock: .venv/.dev  ## pin the dependencies again (LOCK_ARGS='--upgrade --uploaded-prior-to P7D' takes newer ones)
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/run.txt setup.cfg requirements/run.in
@@ -67,6 +73,7 @@ lock: .venv/.dev  ## pin the dependencies again (LOCK_ARGS='--upgrade --uploaded
 	@.venv/bin/pip-compile $(LOCK_ARGS) --extra uvloop --constraint requirements/run.txt \
 		--output-file requirements/image.txt setup.cfg
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/build.txt requirements/build.in
+	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/sbom.txt requirements/sbom.in
 
 clean:  ## remove whatever make has made
 	@rm -rf .venv build dist $(WHEELHOUSE) *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -75,6 +82,11 @@ clean:  ## remove whatever make has made
 .venv/.dev: requirements/dev.txt .venv/.run
 	@echo 'installing the locked tools ...'
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv/.sbom: requirements/sbom.txt | .venv/bin/pip
+	@$(PYTHON) -m venv --clear .venv/sbom
+	@.venv/sbom/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/sbom.txt
 	@touch $@
 
 .venv/.run: requirements/run.txt setup.cfg | .venv/bin/pip

@@ -7,8 +7,9 @@ import asyncio
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -40,18 +41,20 @@ print([name for name, path in compiled.items() if path and not os.path.exists(pa
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Build the image of this checkout."""
+def built() -> Iterator[Built]:
+    """Build the image of this checkout, and keep nothing of it: it is large."""
     if reason := unfit_here():
         pytest.skip(reason)
     install(["buildah", "runc"])
-    return _built(tmp_path_factory.mktemp("built"))
+    with TemporaryDirectory() as folder:
+        yield _built(Path(folder))
 
 
 @pytest.fixture(scope="module")
-def image(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
+def image(built: Built) -> Iterator[Unpacked]:
     """Give the image's files."""
-    return unpack(built.archive, tmp_path_factory.mktemp("unpacked"))
+    with TemporaryDirectory() as folder:
+        yield unpack(built.archive, Path(folder))
 
 
 def _built(folder: Path) -> Built:
@@ -155,11 +158,12 @@ def test_it_is_small(image: Unpacked, say: Callable[[str], None]) -> None:
     assert sum(sizes) < MOST_BYTES
 
 
-def test_the_same_checkout_makes_the_same_image(built: Built, tmp_path: Path) -> None:
+def test_the_same_checkout_makes_the_same_image(built: Built) -> None:
     """Gathered and built again it is the same to the last byte, though nothing of the first build is left."""
-    again = _built(tmp_path)
-    assert again.digest == built.digest
-    assert again.archive.read_bytes() == built.archive.read_bytes()
+    with TemporaryDirectory() as folder:
+        again = _built(Path(folder))
+        assert again.digest == built.digest
+        assert again.archive.read_bytes() == built.archive.read_bytes()
 
 
 def test_the_bill_of_materials_names_what_is_locked(tmp_path: Path) -> None:

@@ -3,10 +3,14 @@
 PYTHONS = python3.11 python3.12 python3.13 python3
 PYTHON = .venv/bin/python
 PIP = $(PYTHON) -m pip --quiet --disable-pip-version-check
+FETCH = $(PIP) download --no-deps --require-hashes --dest $(WHEELHOUSE)
 CODE = $(wildcard tracer tests benchmarks)
 PURE = tests/tekton tests/lifecycle tests/telemetry tests/delivery
+WHEELHOUSE = wheelhouse
+BASE_PYTHON = 3.13
+SBOM = dist/tracer.cdx.json
 
-.PHONY: help demo test quick cluster-test cluster-faults tools manifests soak check fmt bench lock clean
+.PHONY: help demo test quick cluster-test cluster-faults tools manifests soak check fmt bench wheelhouse sbom lock clean
 
 help:  ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -49,19 +53,46 @@ bench: .venv/.dev  ## measure each leg of the journey
 	@$(PIP) install --require-hashes -r requirements/bench.txt
 	@$(PYTHON) -m benchmarks $(BENCH_ARGS)
 
+wheelhouse: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+wheelhouse: .venv/.dev  ## gather what the image is built of (BASE_PYTHON=3.11 for a base with another Python than 3.13)
+	@echo 'fetching the locked wheels for amd64 and arm64 ...'
+	@rm -rf build $(WHEELHOUSE)
+	@for machine in x86_64 aarch64; do \
+		$(FETCH) --only-binary=:all: --implementation cp --python-version $(BASE_PYTHON) \
+			--platform manylinux_2_28_$$machine --platform manylinux2014_$$machine -r requirements/image.txt || exit; \
+	done
+	@$(FETCH) -r requirements/build.txt
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(WHEELHOUSE) .
+	@cp requirements/image.txt $(WHEELHOUSE)
+	@rm -rf build
+
+sbom: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+sbom: .venv/.sbom  ## name every package that the image has beside its base, as CycloneDX
+	@mkdir -p $(dir $(SBOM))
+	@.venv/sbom/bin/cyclonedx-py requirements --output-reproducible --output-file $(SBOM) requirements/image.txt
+
 lock: export CUSTOM_COMPILE_COMMAND = make lock
 lock: .venv/.dev  ## pin the dependencies again (LOCK_ARGS='--upgrade --uploaded-prior-to P7D' takes newer ones)
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/run.txt setup.cfg requirements/run.in
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/dev.txt requirements/dev.in
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/bench.txt requirements/bench.in
+	@.venv/bin/pip-compile $(LOCK_ARGS) --extra uvloop --constraint requirements/run.txt \
+		--output-file requirements/image.txt setup.cfg
+	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/build.txt requirements/build.in
+	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/sbom.txt requirements/sbom.in
 
 clean:  ## remove whatever make has made
-	@rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv build dist $(WHEELHOUSE) *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.dev: requirements/dev.txt .venv/.run
 	@echo 'installing the locked tools ...'
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv/.sbom: requirements/sbom.txt | .venv/bin/pip
+	@$(PYTHON) -m venv --clear .venv/sbom
+	@.venv/sbom/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/sbom.txt
 	@touch $@
 
 .venv/.run: requirements/run.txt setup.cfg | .venv/bin/pip

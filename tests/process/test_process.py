@@ -439,3 +439,21 @@ def test_a_single_round(tmp_path: Path) -> None:
         await asyncio.gather(*(once(name) for name in ROUNDS))
 
     asyncio.run(main())
+
+
+# ---------------------------------------------------------------- the event loop
+
+
+def test_uvloop_is_used_where_it_is_installed(tmp_path: Path) -> None:
+    """The loop on which everything runs is made by the extra, if it can be imported."""
+    made = "    print('made', file=sys.stderr)\n    return asyncio.new_event_loop()\n"
+    (tmp_path / "uvloop.py").write_text(f"import asyncio, sys\ndef new_event_loop():\n{made}")
+
+    async def story(server: ApiServer, receiver: Receiver) -> None:
+        installed = f'export PYTHONPATH="{tmp_path}:$PYTHONPATH"'
+        async with tracer(tmp_path, server.url, receiver.url, "--once", within=installed) as one:
+            assert await one.ends() == 0
+        assert one.said.count("made\n") == 1
+        assert receiver.spans
+
+    play(story)

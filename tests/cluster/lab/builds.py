@@ -23,6 +23,7 @@ MODULES = Path(__file__).parent / "modules"
 MACHINE = "x86_64"
 
 PACKAGES = {
+    "buildah": "buildah",
     "busybox-static": "/bin/busybox",
     "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
     "containerd": "containerd",

@@ -51,7 +51,7 @@ def load_folders(place: Place, *images: Image) -> None:
     """Give containerd images made of folders."""
     with TemporaryDirectory(dir=place.state) as scratch:
         archive = Path(scratch, "images.tar")
-        _write_archive(archive, images)
+        write_archive(archive, images)
         load(archive)
 
 
@@ -73,7 +73,7 @@ def lay_out_busybox(folder: Path) -> Path:
     return folder
 
 
-def _write_archive(path: Path, images: tuple[Image, ...]) -> None:
+def write_archive(path: Path, images: tuple[Image, ...]) -> None:
     """Write a docker-archive. A layer that two images share stands in it once."""
     manifest, written = [], set[str]()
     with tarfile.open(path, "w") as archive:

@@ -1,0 +1,198 @@
+"""The claim of the chart: installed on a real cluster, as Pods under "restricted", it tells, and survives what happens to Pods.
+
+The image is the one of deploy/Dockerfile, the account the chart's own.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import pytest
+
+from tests.chart.rendering import CHART, RELEASE, helm, objects, render
+from tests.cluster import account
+from tests.cluster.faults.bench import SHORT, Bench, Say, open_bench
+from tests.cluster.lab import image_builds, images
+from tests.cluster.lab.cluster import Cluster
+from tests.cluster.lab.place import INSTALLED, NODE_ADDRESS, Json, Place
+from tests.cluster.lab.recorder import now
+from tests.cluster.lab.shell import call, wait_until
+from tests.cluster.test_rights import await_told, namespaces, run_to_the_end
+
+READY_WITHIN, LEADS_WITHIN_S = "120s", 60
+REPOSITORY, _, TAG = image_builds.NAME.rpartition(":")
+PRESETS: dict[str, Json] = {
+    "default": {},
+    "one replica": {"replicas": 1},
+    "per namespace": {"config": {"watch": {"namespaces": ["default", "kube-public"]}}},
+    "chosen user": {"runAsUser": None},
+    "secrets": {"secrets": {"headers": {"name": "headers"}, "ca": {"name": "ca"}, "client": {"name": "client"}}},
+    "dashboards": {"dashboards": {"enabled": True}},
+}
+"""Without the kinds of the Prometheus Operator, which this cluster does not serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What was installed."""
+
+    place: Place
+    bench: Bench
+    began_s: float
+    """When, in Unix seconds."""
+
+    @property
+    def leader(self) -> str:
+        """The Pod that leads; empty if none does."""
+        asked = ("get", "lease", "tracer-leader", "-n", INSTALLED, "-o", "jsonpath={.spec.holderIdentity}")
+        return self.place.asked(*asked).rpartition("_")[0]
+
+    @property
+    def checkpoint(self) -> Json:
+        """The ConfigMap."""
+        found: Json = json.loads(self.place.kubectl("get", "configmap", "tracer-checkpoint", "-n", INSTALLED, "-o", "json"))
+        return found
+
+    def values(self, more: Json | None = None) -> Json:
+        """Give what has to be said of this cluster, and more."""
+        config = {"otlp": {"endpoint": self.bench.backend.endpoint}, **(more or {})}
+        return {"image": {"repository": REPOSITORY, "tag": TAG, "pullPolicy": "Never"}, "config": config}
+
+    def helm(self, *arguments: str, values: Json | None = None) -> str:
+        """Run helm against the cluster."""
+        given = ("--values", "-") if values is not None else ()
+        common = ("--kubeconfig", self.place.kubeconfig, "--namespace", INSTALLED)
+        return helm(*arguments, *common, *given, stdin=None if values is None else json.dumps(values))
+
+    def upgrade(self, more: Json | None = None) -> None:
+        """Install it, or upgrade it, and wait until all its Pods are ready."""
+        self.helm("upgrade", "--install", RELEASE, str(CHART), "--wait", f"--timeout={READY_WITHIN}", values=self.values(more))
+
+    def await_leader(self, *, but: str = "") -> None:
+        """Wait until a Pod leads that is there, and is another one than was said."""
+
+        def is_led() -> bool:
+            pods = self.place.asked("get", "pods", "-n", INSTALLED, "-o", "jsonpath={.items[*].metadata.name}").split()
+            return self.leader in pods and self.leader != but
+
+        assert wait_until(is_led, LEADS_WITHIN_S), f"{self.leader or 'nobody'} leads"
+
+
+@pytest.fixture(scope="module")
+def installation(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, say: Say) -> Iterator[Installation]:
+    """Build the image, give it to the node, and install the chart in a namespace that is held to "restricted"."""
+    place, folder = cluster.place, tmp_path_factory.mktemp("install")
+    image_builds.gather(folder / "wheelhouse")
+    images.load(image_builds.build(place, folder / "wheelhouse", folder / "image.tar").archive)
+    with open_bench(cluster, SHORT, folder, say, NODE_ADDRESS) as bench:
+        place.kubectl("create", "namespace", INSTALLED)
+        place.kubectl("label", "namespace", INSTALLED, "pod-security.kubernetes.io/enforce=restricted")
+        one = Installation(place, bench, now())
+        try:
+            one.upgrade()
+            yield one
+        finally:
+            place.kubectl("delete", "namespace", INSTALLED, "--wait=false")
+
+
+def test_it_tells_within_minutes(installation: Installation, say: Say) -> None:
+    """Two Pods are ready, one of them leads, and a run's trace is in the backend; it is said how long all of it took."""
+    with namespaces(installation.place, "install-first"):
+        await_told(installation.bench.backend, set(run_to_the_end(installation.place, "install-first")))
+    say(f"from `helm install` to the first trace: {now() - installation.began_s:.0f} s, with a run of its own in it")
+    ready = "jsonpath={.status.readyReplicas}"
+    assert installation.place.kubectl("get", "deployment", "tracer", "-n", INSTALLED, "-o", ready) == "2"
+    installation.await_leader()
+
+
+def test_the_doctor_is_content(installation: Installation) -> None:
+    """`helm test` runs it as the controller's own account."""
+    said = installation.helm("test", RELEASE, "--logs", f"--timeout={READY_WITHIN}")
+    assert "Phase:          Succeeded" in said
+
+
+def test_a_rolling_update_loses_nothing(installation: Installation) -> None:
+    """Every Pod is replaced while runs run; what was sent is remembered, and nothing is sent again."""
+    before = installation.checkpoint
+    with installation.bench.fault("install-update", "a rolling update", controllers=None, sees_all=False) as fault:
+        installation.upgrade({"log": {"level": "debug"}})
+    assert fault.books is not None
+    assert fault.books.repeated == 0
+    assert installation.checkpoint["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+def test_a_leader_that_is_taken_away_costs_nothing(installation: Installation) -> None:
+    """Its Pod is deleted by force, as a lost node's are, while runs run: the standby knows what it knew."""
+    installation.await_leader()
+    leader = installation.leader
+    with installation.bench.fault("install-force", "`kubectl delete pod --force` of the leader", controllers=None):
+        installation.place.kubectl("delete", "pod", leader, "-n", INSTALLED, "--force", "--grace-period=0")
+        installation.await_leader(but=leader)
+
+
+def test_what_is_remembered_outlives_the_release(installation: Installation) -> None:
+    """Uninstalled and installed again it finds its ConfigMap and its Lease, and repeats nothing."""
+    before, sent = installation.checkpoint, len(installation.bench.backend.requests)
+    installation.helm("uninstall", RELEASE, "--wait")
+    assert installation.checkpoint["binaryData"]["done"]
+    assert installation.place.kubectl("get", "lease", "tracer-leader", "-n", INSTALLED, "-o", "name")
+    installation.upgrade()
+    installation.await_leader()
+    with namespaces(installation.place, "install-again"):
+        await_told(installation.bench.backend, set(run_to_the_end(installation.place, "install-again")))
+    bodies = [one.body for one in installation.bench.backend.requests[sent:]]
+    assert not [name for name in (b"fault-install-", b"install-first") if any(name in body for body in bodies)]
+    assert installation.checkpoint["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+@pytest.mark.row("S16")
+@pytest.mark.parametrize("watched", [(), ("install-one", "install-two")], ids=["the whole cluster", "two namespaces"])
+def test_each_right_is_used_and_none_is_missing(installation: Installation, watched: tuple[str, ...]) -> None:
+    """What its account asked, as the API server's audit noted it, is what the chart's roles allow: no more, and no less."""
+    config = {"watch": {"namespaces": list(watched)}}
+    with namespaces(installation.place, *(watched or ("install-rights",))):
+        before = len(account.requests(installation.place, RELEASE, INSTALLED))
+        installation.upgrade(config)
+        installation.await_leader()
+        uids = run_to_the_end(installation.place, *(watched or ("install-rights",)))
+        await_told(installation.bench.backend, set(uids))
+        rules = granted(render(installation.values(config), namespace=INSTALLED))
+
+        def asked(*, is_refused: bool) -> set[str]:
+            noted = account.requests(installation.place, RELEASE, INSTALLED)[before:]
+            return {said_of(one) for one in noted if (one["responseStatus"]["code"] == HTTPStatus.FORBIDDEN) is is_refused}
+
+        assert wait_until(lambda: rules <= asked(is_refused=False), LEADS_WITHIN_S), rules - asked(is_refused=False)
+        assert asked(is_refused=False) <= rules
+        assert asked(is_refused=True) == set()
+
+
+def granted(among: list[Json]) -> set[str]:
+    """Write each right of the rendered roles as one of verb, resource, name and namespace."""
+    found = set[str]()
+    for role in (one for one in among if one["kind"] in {"Role", "ClusterRole"}):
+        where = role["metadata"].get("namespace", "") if role["kind"] == "Role" else ""
+        for rule in role["rules"]:
+            named = rule.get("resourceNames", [""])
+            found |= {f"{verb} {kind} {name} {where}" for verb in rule["verbs"] for kind in rule["resources"] for name in named}
+    return found
+
+
+def said_of(request: Json) -> str:
+    """Write a request that the audit noted in the same way."""
+    reference = request["objectRef"]
+    is_by_name = request["verb"] in {"get", "update"}
+    name = reference.get("name", "") if is_by_name else ""
+    where = "" if reference["resource"] == "namespaces" else reference.get("namespace", "")
+    return f"{request['verb']} {reference['resource']} {name} {where}"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_api_server_takes_every_rendering(cluster: Cluster, preset: str) -> None:
+    """As a dry run on the server: every field is known, and nothing is refused."""
+    rendered = render(PRESETS[preset], namespace="default")
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": rendered})
+    command = cluster.place.kubectl_command("apply", "--dry-run=server", "--validate=strict", "-f", "-")
+    said = call(*command, stdin=text)
+    assert len(said.splitlines()) == len(objects(json.dumps(rendered))[0])

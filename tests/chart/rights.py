@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tests.kit import Json
 
 EVERYWHERE = "the whole cluster"
+GROUP = "rbac.authorization.k8s.io"
 BINDINGS = {"RoleBinding", "ClusterRoleBinding"}
 
 
@@ -18,7 +19,7 @@ def rights(among: list[Json], account: str, namespace: str) -> Iterator[str]:
         if binding["subjects"] != [{"kind": "ServiceAccount", "name": account, "namespace": namespace}]:
             raise ValueError(binding["subjects"])
         reference = (binding["roleRef"]["kind"], _place(binding), binding["roleRef"]["name"])
-        if reference not in roles:
+        if reference not in roles or binding["roleRef"]["apiGroup"] != GROUP:
             raise ValueError(reference)
         for rule in roles[reference]:
             yield f"{_place(binding)}: {_words(rule)}"

@@ -37,6 +37,7 @@ from tests.cluster.lab.cluster import Cluster
 from tests.cluster.lab.shell import LabError
 from tests.kit import HERE, Json
 from tracer import __version__
+from tracer.cli import cli
 from tracer.config import KEYS, Config
 from tracer.errors import InputError
 from tracer.health.families import FAMILIES, Type
@@ -174,6 +175,8 @@ def test_each_pod_is_restricted(preset: str) -> None:
         assert {one["name"]: one for one in spec["volumes"]}["tmp"] == {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}
         for container in spec["containers"]:
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+            assert mounts == {"tmp": "/tmp", "config": "/etc/tracer"}  # noqa: S108 - the Pod's own
             assert container["resources"] == {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}}
     assert restricted.faults({**spec, "hostNetwork": True}) == ["hostNetwork"]
 
@@ -237,8 +240,15 @@ def test_its_own_objects_are_empty_and_stay(preset: str) -> None:
     kept = [one for one in among if one["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"]
     own = {(one["kind"], one["metadata"]["name"]) for one in kept}
     lease = {("Lease", LEASE_NAME)} if preset != "without-election" else set()
-    assert own - {("Namespace", NAMESPACE)} == {("ConfigMap", CHECKPOINT_NAME)} | lease
+    namespace = {("Namespace", NAMESPACE)} if preset == "everything" else set()
+    assert own == {("ConfigMap", CHECKPOINT_NAME)} | lease | namespace
     assert all(one.keys() == {"apiVersion", "kind", "metadata"} for one in kept)
+
+
+def test_the_namespace_is_held_to_the_standard() -> None:
+    """Where the chart has one at all, nothing less than restricted may start there."""
+    namespace = named(render({"namespace": {"create": True}}, namespace="elsewhere"), "Namespace", "elsewhere")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 # ---------------------------------------------------------------- the Deployment
@@ -255,22 +265,20 @@ def test_how_it_is_replaced() -> None:
     assert (spread["maxSkew"], spread["topologyKey"], spread["whenUnsatisfiable"]) == (
         1, "kubernetes.io/hostname", "ScheduleAnyway",
     )  # fmt: skip
-    assert spread["labelSelector"] == spec["selector"]
-    assert named(render(), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert (spread["labelSelector"], spread["matchLabelKeys"]) == (spec["selector"], ["pod-template-hash"])
+    budget = named(render(), "PodDisruptionBudget")["spec"]
+    assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
 
 def test_how_it_is_probed() -> None:
     """A start may take a minute; what hangs for half a minute is started again; readiness is the program's own word."""
-    container = controller(render())
-    probes = {name: container[f"{name}Probe"] for name in ("startup", "liveness", "readiness")}
-    asked = {name: probe.pop("httpGet") for name, probe in probes.items()}
-    assert asked == {
-        "startup": {"path": "/livez", "port": "http"},
-        "liveness": {"path": "/livez", "port": "http"},
-        "readiness": {"path": "/readyz", "port": "http"},
+    probes = {name: probe for name, probe in controller(render()).items() if name.endswith("Probe")}
+    live, ready = ({"path": path, "port": "http"} for path in ("/livez", "/readyz"))
+    assert probes == {
+        "startupProbe": {"httpGet": live, "periodSeconds": 2, "failureThreshold": 30},
+        "livenessProbe": {"httpGet": live, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 5},
+        "readinessProbe": {"httpGet": ready, "periodSeconds": 5, "timeoutSeconds": 5},
     }
-    assert (probes["startup"]["periodSeconds"], probes["startup"]["failureThreshold"]) == (2, 30)
-    assert (probes["liveness"]["periodSeconds"], probes["liveness"]["failureThreshold"]) == (10, 3)
 
 
 def test_who_is_meant_by_a_selector() -> None:
@@ -334,8 +342,27 @@ def test_a_new_configuration_restarts_it() -> None:
 )
 def test_the_image(given: Json, image: str) -> None:
     """By tag, the chart's own version if none is given, or by digest; the same one for `helm test`."""
-    specs = pod_specs(render({"image": given}))
-    assert {container["image"] for spec in specs.values() for container in spec["containers"]} == {image}
+    specs = pod_specs(render({"image": {**given, "pullPolicy": "Always"}}))
+    found = {(container["image"], container["imagePullPolicy"]) for spec in specs.values() for container in spec["containers"]}
+    assert found == {(image, "Always")}
+
+
+def test_what_is_run() -> None:
+    """The image's own entrypoint, as the controller and to look whether all is there, each with the file that is mounted."""
+    commands = {name: spec["containers"][0]["args"] for name, spec in pod_specs(render()).items()}
+    file = ["--config", "/etc/tracer/config.yaml"]
+    assert commands == {RELEASE: ["run", *file], f"{RELEASE}-doctor": ["doctor", *file]}
+    assert {"run", "doctor"} <= cli.commands.keys()
+    test_pod = named(render(), "Pod", f"{RELEASE}-doctor")
+    assert test_pod["spec"]["restartPolicy"] == "Never"
+    assert test_pod["metadata"]["annotations"] == {
+        "helm.sh/hook": "test", "helm.sh/hook-delete-policy": "before-hook-creation",
+    }  # fmt: skip
+
+
+def test_only_our_pods_have_the_accounts_token() -> None:
+    """Another Pod that names the account gets none unless it asks for one."""
+    assert named(render(), "ServiceAccount")["automountServiceAccountToken"] is False
 
 
 def test_secrets_become_files() -> None:
@@ -370,6 +397,8 @@ def test_secrets_become_files() -> None:
 def test_each_replica_is_scraped(kind: str, where: str) -> None:
     """With the runs' own labels, and a limit that lies above what there can be."""
     spec = named(render({"monitoring": {"monitor": kind, "labels": {"release": "prometheus"}}}), kind)["spec"]
+    assert (spec["jobLabel"], spec["labelLimit"]) == ("app.kubernetes.io/name", 32)
+    assert (spec["labelNameLengthLimit"], spec["labelValueLengthLimit"]) == (128, 1024)
     assert spec[where] == [{"port": "http", "path": "/metrics", "interval": "15s", "honorLabels": True}]
     most = sum(one.most * (len(one.buckets) + 3 if one.type is Type.HISTOGRAM else 1) for one in FAMILIES)
     assert 2 * most < spec["sampleLimit"]

@@ -53,8 +53,8 @@ class Installation:
     @property
     def pods(self) -> list[str]:
         """The controller's Pods, without the doctor's."""
-        asked = ("get", "pods", "-n", INSTALLED, "-l", "!app.kubernetes.io/component", "-o", "jsonpath={.items[*].metadata.name}")
-        return self.place.asked(*asked).split()
+        ours, names = "app.kubernetes.io/component=controller", "jsonpath={.items[*].metadata.name}"
+        return self.place.asked("get", "pods", "-n", INSTALLED, "-l", ours, "-o", names).split()
 
     @property
     def checkpoint(self) -> Json:

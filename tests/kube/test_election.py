@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.kit import Json
 from tracer.kube.election import (
+    HEAD_START_S,
     LEASE_S,
     RENEW_DEADLINE_S,
     RETRY_S,
@@ -77,7 +78,7 @@ def test_a_foreign_lease_is_waited_for_since_it_was_seen_to_change() -> None:
     """What its times say is nothing to us: neither one of long ago nor one to come; other fields of the object are no change."""
     for renewed in ("1999-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"):
         theirs = lease(holderIdentity="you", leaseDurationSeconds=15, renewTime=renewed)
-        sight = see(None, read(theirs), 100)
+        sight = Sight(read(theirs), 100)
         assert decide(sight, "me", 114.9) == StandBy(115)
         theirs["metadata"]["resourceVersion"] = "8"
         assert decide(see(sight, read(theirs), 110), "me", 115) == Take()
@@ -85,10 +86,21 @@ def test_a_foreign_lease_is_waited_for_since_it_was_seen_to_change() -> None:
         assert decide(see(sight, read(theirs), 110), "me", 115) == StandBy(125)
 
 
+def test_who_has_looked_before_goes_before_a_newcomer() -> None:
+    """Of the two who wait for a silent holder, though the one who looks every two seconds saw its last word later."""
+    theirs, renewed_s = read(lease(holderIdentity="you", leaseDurationSeconds=15)), 100.0
+    before = read(lease(holderIdentity="you", leaseDurationSeconds=15, renewTime="2026-08-20T10:00:00.000000Z"))
+    warm = see(Sight(before, 0.0), theirs, renewed_s + RETRY_S + 0.5)
+    new = see(None, theirs, renewed_s)
+    assert decide(warm, "warm", warm.since_s + LEASE_S) == Take()
+    assert decide(new, "new", warm.since_s + LEASE_S) == StandBy(renewed_s + HEAD_START_S + LEASE_S)
+    assert decide(new, "new", renewed_s + HEAD_START_S + LEASE_S) == Take()
+
+
 @pytest.mark.parametrize("asked_s", [1, 15, 3600])
 def test_others_may_ask_for_another_time(asked_s: int) -> None:
     """From a second to an hour."""
-    sight = see(None, read(lease(holderIdentity="you", leaseDurationSeconds=asked_s)), 0)
+    sight = Sight(read(lease(holderIdentity="you", leaseDurationSeconds=asked_s)), 0)
     assert decide(sight, "me", asked_s - 0.1) == StandBy(asked_s)
     assert decide(sight, "me", asked_s) == Take()
 
@@ -109,7 +121,7 @@ def test_nonsense_is_held_for_a_lease_and_then_written_over(spec: object) -> Non
     """It is waited for as for one of ours, and said."""
     found = read({**lease(), "spec": spec})
     assert found.fault
-    sight = see(None, found, 0)
+    sight = Sight(found, 0)
     assert decide(sight, "me", LEASE_S - 0.1) == StandBy(LEASE_S)
     assert decide(sight, "me", LEASE_S) == Take()
     body = written(held_by(found, "me", NOW_NS))
@@ -336,5 +348,5 @@ def test_a_lease_without_a_holder_is_soon_taken(phase_s: float, rate: float, tri
         assert next_one.sight is not None
         if request.body is None and decide(next_one.sight, "next", next_one.now_s(true_s)) != Take():
             true_s += RETRY_S / rate
-    assert true_s <= (0 if is_given_back else LEASE_S / rate) + phase_s + RETRY_S / rate + 3 * trip_s
+    assert true_s <= (0 if is_given_back else (LEASE_S + HEAD_START_S) / rate) + phase_s + RETRY_S / rate + 3 * trip_s
     assert is_given_back or true_s > RENEW_DEADLINE_S

@@ -14,6 +14,7 @@ from tracer.tekton.times import rfc3339
 
 LEASE_S = 15.0  # so long a silent holder is waited for; this and the next two are client-go's own, so people know them
 RENEW_DEADLINE_S = 10.0  # then it stops by itself: a third is left for clocks that differ and for what is on its way
+HEAD_START_S = 3.0  # for who has looked before, and so sees a change up to a try late: a warm standby goes before a newcomer
 RETRY_S = 2.0  # four more tries before the deadline; who waits asks as often, so that a Lease given back is soon taken
 _LEAST_S, _MOST_S = 1, 3600  # how long others may ask to be waited for
 _MOST_TRANSITIONS = (1 << 31) - 1  # int32
@@ -88,9 +89,13 @@ def read_lease(body: bytes) -> Lease | None:
 
 
 def see(previous: Sight | None, lease: Lease, now_s: float) -> Sight:
-    """Note what was read just now: its age begins anew if it says anything else than before."""
-    is_same = previous is not None and previous.lease.said == lease.said
-    return Sight(lease, previous.since_s if previous is not None and is_same else now_s)
+    """Note what was read just now: its age begins anew if it says anything else than before.
+
+    For who sees it for the first time it begins a little later.
+    """
+    if previous is None:
+        return Sight(lease, now_s + HEAD_START_S)
+    return Sight(lease, previous.since_s if previous.lease.said == lease.said else now_s)
 
 
 def decide(sight: Sight, me: str, now_s: float) -> Take | StandBy:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 from tests.cluster import account, jaeger, otlp
 from tests.cluster.faults.books import Books, accepted, balance, cut_out, spans_of
@@ -173,7 +174,7 @@ class Bench:
 
     def _await_recorder(self) -> None:
         """Wait until `record` has written everything up to now: objects that come now come last."""
-        name, place, written = f"marker-{next(self._numbers)}", self.cluster.place, self.recorded.stat().st_size
+        name, place, written = f"marker-{uuid4()}", self.cluster.place, self.recorded.stat().st_size
         objects = as_list([_marker(name, kind, more) for kind, more in _MARKERS.items()])
         assert wait_until(lambda: bool(place.asked("apply", "-n", AUDITED, "-f", "-", stdin=objects)), TOLD_WITHIN_S)
 

@@ -15,6 +15,8 @@ from tests.cluster.lab.shell import call
 
 REGISTRY = "bench.local"
 BUSYBOX, PAUSE = f"{REGISTRY}/busybox:1", f"{REGISTRY}/pause:1"
+_KNOWN_BUSYBOX = "docker.io/library/busybox:1"
+"""The same under the name by which everybody knows it, so that the documents' examples run here too."""
 _SEARCH_PATH = "PATH=/bin:/usr/bin:/usr/local/bin:/ko-app"
 
 
@@ -37,7 +39,7 @@ def load_all(place: Place) -> None:
     """Give containerd every image that a step of busybox, or Tekton itself, needs."""
     with TemporaryDirectory(dir=place.state) as scratch:
         busybox = lay_out_busybox(Path(scratch, "busybox"))
-        images = [Image(BUSYBOX, busybox), Image(PAUSE, busybox, ("/bin/sleep", "2147483647"))]
+        images = [Image(BUSYBOX, busybox), Image(_KNOWN_BUSYBOX, busybox), Image(PAUSE, busybox, ("/bin/sleep", "2147483647"))]
         for program in TEKTON_IMAGES:
             folder = Path(scratch, program)
             (folder / "ko-app").mkdir(parents=True)

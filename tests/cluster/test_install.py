@@ -17,7 +17,7 @@ from tests.cluster.lab import image_builds, images
 from tests.cluster.lab.cluster import Cluster
 from tests.cluster.lab.place import INSTALLED, NODE_ADDRESS, Json, Place
 from tests.cluster.lab.recorder import now
-from tests.cluster.lab.shell import call, wait_until
+from tests.cluster.lab.shell import LabError, call, run, wait_until
 from tests.cluster.test_rights import await_told, namespaces, run_to_the_end
 from tracer.kube.checkpoints import INTERVAL_S
 
@@ -74,8 +74,24 @@ class Installation:
         return helm(*arguments, *common, *given, stdin=None if values is None else json.dumps(values))
 
     def upgrade(self, more: Json | None = None) -> None:
-        """Install it, or upgrade it, and wait until all its Pods are ready."""
-        self.helm("upgrade", "--install", RELEASE, str(CHART), "--wait", f"--timeout={READY_WITHIN}", values=self.values(more))
+        """Install it, or upgrade it, and wait until all its Pods are ready.
+
+        Raises LabError with what they say if they are not.
+        """
+        try:
+            self.helm(
+                "upgrade", "--install", RELEASE, str(CHART), "--wait", f"--timeout={READY_WITHIN}", values=self.values(more)
+            )
+        except LabError as error:
+            raise LabError("\n".join([str(error), *map(self._words_of, self.pods)])) from error
+
+    def _words_of(self, pod: str) -> str:
+        """Give what the kubelet, the Pod itself and its last log lines say of how it is."""
+        status = self.place.asked("get", "pod", pod, "-n", INSTALLED, "-o", "jsonpath={.status}")
+        url = f"/api/v1/namespaces/{INSTALLED}/pods/{pod}:8080/proxy/readyz?verbose"
+        ready = run(*self.place.kubectl_command("get", "--raw", url))
+        log = self.place.asked("logs", pod, "-n", INSTALLED, "--tail=40")
+        return f"{pod}: {status}\n{ready.stdout or ready.stderr}\n{log}"
 
     def await_leader(self, *, but: str = "") -> None:
         """Wait until a Pod leads that is there, and is another one than was said."""
@@ -84,13 +100,6 @@ class Installation:
             return self.leader in self.pods and self.leader != but
 
         assert wait_until(is_led, LEADS_WITHIN_S), f"{self.leader or 'nobody'} leads"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _is_asked_for(pytestconfig: pytest.Config) -> None:
-    """Leave it out of the ordinary run: the rolling update is not yet reliable where much else runs."""
-    if not pytestconfig.getoption("--at-length"):
-        pytest.skip("`make cluster-install` runs it.")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ Keeps: nothing of an earlier cluster is left in a new one; what is taken down le
 import fcntl
 import json
 import os
+import re
 import select
 import shlex
 import shutil
@@ -14,16 +15,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Self
 
 from tests.cluster.lab import certificates, images, tekton
 from tests.cluster.lab.builds import build
-from tests.cluster.lab.components import Component, components, configure
+from tests.cluster.lab.components import PODS, Component, components, configure
 from tests.cluster.lab.place import API_ADDRESS, ETCD_PORT, NODE_ADDRESS, SOCKET, WEBHOOK_ADDRESS, Json, Place, ctr_command
 from tests.cluster.lab.shell import ENVIRONMENT, LabError, call, run, wait_until
 
 ADDRESSES = (NODE_ADDRESS, API_ADDRESS, WEBHOOK_ADDRESS)
+_PODS = ip_network(PODS)
 READY_WITHIN_S = 90
 STOPPED_WITHIN_S = 10
 PODS_GONE_WITHIN_S = 5
@@ -89,6 +92,7 @@ class Cluster:
             shutil.rmtree(SOCKET.parent, ignore_errors=True)
             for address in ADDRESSES:
                 run("ip", "addr", "del", f"{address}/32", "dev", "lo")
+        _remove_networks()
 
     def start(self, name: str) -> None:
         """Start a component and wait until it works. Raises LabError, which names its log, if it does not."""
@@ -230,6 +234,24 @@ def _remove_containers() -> None:
     for container in _in_containerd("containers"):
         run(*ctr_command("tasks", "rm", "-f", container))
         run(*ctr_command("containers", "rm", container))
+
+
+def _remove_networks() -> None:
+    """Take away the networks that the kubelet had no time to give back.
+
+    A later Pod gets such an address anew, and the route that is left leads to the old one. Raises LabError if it stays.
+    """
+    for line in run("ip", "netns", "list").stdout.splitlines():
+        name = line.split()[0]
+        addresses = re.findall(r" inet (\S+)/", run("ip", "-n", name, "-o", "-4", "addr").stdout)
+        if any(ip_address(one) in _PODS for one in addresses):
+            run("ip", "netns", "delete", name)
+    if not wait_until(lambda: not _pods_routes(), STOPPED_WITHIN_S):
+        raise LabError(f"Routes to Pods of an earlier cluster are left, remove them: {_pods_routes()}.")
+
+
+def _pods_routes() -> str:
+    return run("ip", "route", "show", "root", str(_PODS)).stdout.strip()
 
 
 def _unmount_below(*folders: Path) -> None:

@@ -24,7 +24,7 @@ from tests.cluster.lab.place import (
 )
 from tests.cluster.lab.shell import Argument, answers_ok, run
 
-SERVICES = "10.96.0.0/16"
+PODS, SERVICES = "10.77.0.0/17", "10.96.0.0/16"
 _NODE_IS_READY = '{.status.conditions[?(@.type=="Ready")].status}'
 
 _AUDIT_POLICY: Json = {
@@ -98,7 +98,7 @@ def configure(place: Place) -> None:
         "ipMasq": False,
         "ipam": {
             "type": "host-local",
-            "ranges": [[{"subnet": "10.77.0.0/17"}]],
+            "ranges": [[{"subnet": PODS}]],
             "routes": [{"dst": "10.77.0.0/16"}, {"dst": SERVICES}],
             "dataDir": str(place.state / "ipam"),
         },

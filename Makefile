@@ -10,7 +10,7 @@ WHEELHOUSE = wheelhouse
 BASE_PYTHON = 3.13
 SBOM = dist/tracer.cdx.json
 
-.PHONY: help demo test quick cluster-test cluster-faults cluster-install tools manifests soak check fmt bench wheelhouse sbom lock clean
+.PHONY: help demo test quick cluster-test cluster-faults tools manifests soak check fmt bench wheelhouse sbom lock clean
 
 help:  ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -35,9 +35,6 @@ tools: .venv/.dev  ## build helm, which the chart takes (Debian 12, as root); a 
 
 manifests: .venv/.dev  ## write what is made of the chart: deploy/install.yaml, deploy/state.yaml, the values' schema
 	@$(PYTHON) -m tests.chart.manifests
-
-cluster-install: .venv/.dev  ## install the chart on a real cluster, and do to it what happens to Pods: five minutes
-	@$(PYTHON) -m pytest tests/cluster/test_install.py --at-length $(PYTEST_ARGS)
 
 soak: .venv/.dev  ## a day's faults in ten minutes: is memory flat, is nothing lost?
 	@$(PYTHON) -m tests.soak

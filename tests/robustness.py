@@ -15,8 +15,10 @@ Each row is a fault. Its tests let it happen, and account for every span whereve
 **repeated** (the same bytes once more) and what was **in conflict** (other bytes under the same id). One command brings a fault
 back and prints its account:
 
-    make test PYTEST_ARGS='--row A1'            # on loopback
-    make cluster-test PYTEST_ARGS='--row A1'    # on a real cluster: the tests in tests/cluster/
+```sh
+make test PYTEST_ARGS='--row A1'            # on loopback
+make cluster-test PYTEST_ARGS='--row A1'    # on a real cluster: the tests in tests/cluster/
+```
 
 At stake: {stakes}.
 """

@@ -27,12 +27,12 @@ _EXIT_CODES = """
 ## Exit codes
 
 Whatever goes wrong is one sentence on standard error: what it was, where, what to do. `tracer run` waits for what is not
-there, instead of ending with 3, 4 or 5, but with `--once`.
+there instead of ending with 3, 4 or 5; with `--once` it ends.
 
 {codes}"""
 _UNSAID = {
     1: "Python's traceback, which is for us: please report it",
-    130: "nothing: Ctrl-C ended it; `tracer run` and `tracer record` end with 0 then",
+    130: "nothing, but what `tracer replay` has sent by then: Ctrl-C ended it; `tracer run` and `tracer record` end with 0",
 }
 _SENDING = f"tracer replay --otlp-endpoint http://collector:4318 {_RECORDING}"
 _DRAWING = "tracer explain --all-namespaces --last"

@@ -10,7 +10,7 @@ WHEELHOUSE = wheelhouse
 BASE_PYTHON = 3.13
 SBOM = dist/tracer.cdx.json
 
-.PHONY: help demo test quick cluster-test cluster-faults tools manifests soak check fmt bench wheelhouse sbom lock clean
+.PHONY: help demo test quick docs cluster-test cluster-faults tools manifests soak check fmt bench wheelhouse sbom lock clean
 
 help:  ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ test: check  ## check and test everything (PYTEST_ARGS='-k name' picks tests)
 
 quick: check  ## check everything, test the pure rooms: under a minute
 	@$(PYTHON) -m pytest $(PURE) $(PYTEST_ARGS)
+
+docs: .venv/.dev  ## write the pages that are made from the code: docs/reference/ and two more
+	@$(PYTHON) -m tests.reference
 
 cluster-test: .venv/.dev  ## test on a real cluster with a real Jaeger (root on Debian 12; PYTEST_ARGS as above)
 	@$(PYTHON) -m pytest tests/cluster $(PYTEST_ARGS)

@@ -61,6 +61,7 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
     """Start the program; it finds no cluster but the one that is named."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tracer", *arguments),
+        cwd=HERE.parent,
         env={"PYTHONPATH": str(HERE.parent), "PYTHONIOENCODING": "utf-8", "HOME": "/nonexistent"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -1,24 +1,24 @@
-"""The page docs/robustness.md: every row of the fault matrix with its tests, or why it has none. Run it to write the page."""
+"""The page docs/robustness.md: every row of the fault matrix with its tests, or why it has none."""
 
 import ast
-import sys
 from collections.abc import Iterator
 from functools import cache
 
 from tests.fault_rows import AREAS, ROWS, STAKES, Row
 from tests.kit import HERE
 
-PAGE = HERE.parent / "docs" / "robustness.md"
 HEAD = """\
-<!-- Written by `python -m tests.robustness` from tests/fault_rows.py and the tests that bear a row's name. -->
+<!-- Written by `make docs` from tests/fault_rows.py and the tests that bear a row's name. -->
 # What can fail, and what shows that it costs nothing
 
 Each row is a fault. Its tests let it happen, and account for every span wherever spans are sent: what was **lost**, what was
 **repeated** (the same bytes once more) and what was **in conflict** (other bytes under the same id). One command brings a fault
 back and prints its account:
 
-    make test PYTEST_ARGS='--row A1'            # on loopback
-    make cluster-test PYTEST_ARGS='--row A1'    # on a real cluster: the tests in tests/cluster/
+```sh
+make test PYTEST_ARGS='--row A1'            # on loopback
+make cluster-test PYTEST_ARGS='--row A1'    # on a real cluster: the tests in tests/cluster/
+```
 
 At stake: {stakes}.
 """
@@ -75,8 +75,3 @@ def _line(row: Row, tests: list[str]) -> str:
     shown = "<br>".join(f"`{test}`" for test in tests)
     left_out = f"<br>Left out: {row.left_out}" if row.left_out else ""
     return f"| {row.name} | {' '.join(row.stakes)} | {row.fault} | {shown or row.why_not}{left_out} |\n"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page())
-    sys.stdout.write(f"{PAGE} is written.\n")

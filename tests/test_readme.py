@@ -1,28 +1,17 @@
-"""What the README claims is computed from the recording it names."""
+"""What the README claims is computed from the recording it names. Its commands are tried in test_docs.py."""
 
-import asyncio
 import io
 import json
-import os
 import re
-import shlex
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from rich.console import Console
 
-from tests.asked import WITHIN_S, kubeconfig
 from tests.cluster import jaeger, otlp
 from tests.kit import HERE, RECORDINGS, SCENARIOS, replay
-from tracer.demo.apiserver import ApiServer
-from tracer.demo.receiver import Receiver
 from tracer.explain.terminal.picture import print_waterfall
 from tracer.explain.waterfall import waterfalls
-from tracer.settings import load
 from tracer.telemetry.otlp import encode
 
 ROOT = HERE.parent
@@ -91,75 +80,6 @@ def test_what_the_backend_has() -> None:
     assert said.items() <= shown.items()
 
 
-BACKEND = "http://localhost:4318"
-COMMANDS = [
-    line
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    for line in block.replace("\\\n", " ").splitlines()
-    if "tracer " in line and not line.startswith("helm ")  # tests/cluster/test_chart.py has helm, and tries those
-]
-
-
-SENDS = re.compile(r"tracer (replay (?!--dry-run)|run |doctor )")
-GOES_ON = re.compile(r"tracer (run|record) ")
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_do_something(line: str, tmp_path: Path) -> None:
-    """Every command that the README shows runs: cluster and backend are on loopback; Ctrl-C ends what goes on."""
-    source, _, command = line.rpartition("| ")
-    listed = (HERE / "recordings" / "success" / "objects.json").read_bytes() if "kubectl get" in source else b""
-
-    def has_begun(receiver: Receiver) -> bool:
-        return bool(receiver.spans) or any(path.stat().st_size for path in tmp_path.glob("*.jsonl"))
-
-    async def run() -> tuple[int | None, bytes, bytes]:
-        async with ApiServer() as server, Receiver() as receiver:
-            await server.play(HERE / "recordings" / "success")
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", *shlex.split(command.replace(BACKEND, receiver.url).replace("incident", str(tmp_path)))),
-                cwd=ROOT,
-                env={
-                    "PATH": os.defpath,
-                    "KUBECONFIG": str(kubeconfig(tmp_path, server.url, "default")),
-                    "TRACER_LISTEN": "127.0.0.1:0",
-                },
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            if GOES_ON.search(command):
-                async with asyncio.timeout(WITHIN_S):
-                    while not has_begun(receiver):  # noqa: ASYNC110
-                        await asyncio.sleep(0.01)  # another process: nothing here tells when
-                process.send_signal(signal.SIGINT)
-            out, error = await process.communicate(listed)
-            assert bool(receiver.spans) == bool(SENDS.search(command))
-            return process.returncode, out, error
-
-    code, out, error = asyncio.run(run())
-    assert (code, bool(out or error), b"Traceback" in error) == (0, True, False), error
-
-
-def test_the_settings_are_settings() -> None:
-    """The example of a file is one that can be used."""
-    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "run.md").read_text(), re.DOTALL)
-    settings = load({}, {}, ("docs/run.md", example.encode()))
-    assert set(settings.sources) == {"otlp.endpoint", "otlp.ca_file", "otlp.headers_file", "spans.run_url", "spans.mappings"}
-
-
 def test_the_number_of_recordings() -> None:
     """The README counts the recordings that the truth test holds against the steps' own words."""
     assert f"on {len(RECORDINGS) + len(SCENARIOS)} recordings of a real cluster" in README
-
-
-def test_links_lead_somewhere() -> None:
-    """Every file that the README and the documents name is there."""
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
-    rooms = re.findall(
-        r"`((?:kube|tekton|lifecycle|telemetry|delivery|explain|demo)/[\w.]*)`", (ROOT / "docs/architecture.md").read_text()
-    )
-    assert rooms
-    assert [room for room in rooms if not (ROOT / "tracer" / room).exists()] == []

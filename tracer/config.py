@@ -68,7 +68,7 @@ class Otlp(_Section, frozen=True, kw_only=True):
         _about("certificates to trust instead of the system's, PEM", *_otlp("CERTIFICATE")),
     ] = ""
     cert_file: Annotated[str, _about("the client's certificate, PEM", *_otlp("CLIENT_CERTIFICATE"))] = ""
-    key_file: Annotated[str, _about("its key, PEM", *_otlp("CLIENT_KEY"))] = ""
+    key_file: Annotated[str, _about("the key of that certificate, PEM", *_otlp("CLIENT_KEY"))] = ""
 
 
 class Spans(_Section, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ class Level(StrEnum):
     """How much an event matters."""
 
     DEBUG = "debug"
+    """Of use to whoever looks for a fault; nothing is of this level now."""
     INFO = "info"
     """The life of the process; never one for each run."""
     WARNING = "warning"
@@ -25,10 +26,13 @@ class What(StrEnum):
     """What happened: the stable name."""
 
     STARTED = "started"
+    """The process has begun; the sentence names what is watched, and where spans are sent."""
     SYNCED = "synced"
     """All that is watched was listed: from now on runs are told."""
     WATCH_FAILED = "watch_failed"
+    """A kind is not watched now; it is tried again."""
     WATCH_RECOVERED = "watch_recovered"
+    """The kind is watched again."""
     OBJECT_SKIPPED = "object_skipped"
     """An object that cannot be read, or is too large; others are not touched by it."""
     CLUSTER_UNKNOWN = "cluster_unknown"
@@ -36,7 +40,7 @@ class What(StrEnum):
     LEADER_ACQUIRED = "leader_acquired"
     """This replica sends from now on."""
     LEADER_LOST = "leader_lost"
-    """It stopped before its time was over; it goes on as a candidate."""
+    """This replica stopped sending before its time was over; it goes on as a candidate."""
     LEADER_STANDBY = "leader_standby"
     """Another replica leads."""
     LEASE_MISSING = "lease_missing"
@@ -44,25 +48,33 @@ class What(StrEnum):
     LEASE_FAILED = "lease_failed"
     """The Lease cannot be asked for now, or makes no sense."""
     LEASE_RECOVERED = "lease_recovered"
+    """The Lease can be used again."""
     BACKEND_FAILED = "backend_failed"
     """The backend, or the way to it, does not take anything now; everything is kept."""
     BACKEND_REFUSED = "backend_refused"
     """Nothing will pass before a person mends something; everything is kept."""
     BACKEND_RECOVERED = "backend_recovered"
+    """The backend takes spans again."""
     BACKEND_WARNED = "backend_warned"
     """The backend took a request and has something to say."""
     CHECKPOINT_MISSING = "checkpoint_missing"
-    """There is no ConfigMap for it, or no right to it: a restart sends again what still exists."""
+    """There is no ConfigMap for the checkpoint, or no right to it: a restart sends again what still exists."""
     CHECKPOINT_UNREADABLE = "checkpoint_unreadable"
-    """Somebody else wrote it, or a later version: it counts as absent."""
+    """Somebody else wrote the checkpoint, or a later version: it counts as absent."""
     CHECKPOINT_FAILED = "checkpoint_failed"
+    """The checkpoint cannot be read or written now; it is tried again."""
     CHECKPOINT_RECOVERED = "checkpoint_recovered"
+    """The checkpoint can be read or written again."""
     SPANS_REJECTED = "spans_rejected"
+    """The backend will never take some spans, and says why."""
     SPANS_LOST = "spans_lost"
+    """Spans of deleted objects will never be sent."""
     STOPPING = "stopping"
+    """The process was asked to end; what is due is sent first."""
     STOPPED = "stopped"
+    """The process ends, and says what became of everything."""
     LIBRARY = "library"
-    """Something that a library has to say."""
+    """Something that a library has to say; an `error` where the library says so."""
 
 
 LEVELS = {
@@ -80,8 +92,46 @@ LEVELS = {
     What.CHECKPOINT_FAILED: Level.WARNING,
     What.SPANS_REJECTED: Level.ERROR,
     What.SPANS_LOST: Level.ERROR,
+    What.LIBRARY: Level.WARNING,
 }
 """What is not named here is `info`."""
+
+FIELDS = {
+    What.SYNCED: ("objects",),
+    What.WATCH_FAILED: ("events", "kind", "namespace", "reason"),
+    What.WATCH_RECOVERED: ("events", "kind", "namespace"),
+    What.OBJECT_SKIPPED: ("events", "kind", "namespace", "reason"),
+    What.LEADER_ACQUIRED: ("identity",),
+    What.LEADER_LOST: ("identity",),
+    What.LEADER_STANDBY: ("holder",),
+    What.LEASE_MISSING: ("reason",),
+    What.LEASE_FAILED: ("reason",),
+    What.SPANS_REJECTED: ("spans",),
+    What.SPANS_LOST: ("kind", "name", "namespace", "reason", "spans", "uid"),
+    What.STOPPED: ("acknowledged", "only_in_memory", "rejected", "waiting"),
+    What.LIBRARY: ("exception", "logger", "traceback"),
+}
+"""The fields that an event may have; what is not named here has none."""
+
+FIELD_MEANINGS = {
+    "acknowledged": "how many spans the backend acknowledged",
+    "events": "of which reason the Events are that are watched",
+    "exception": "the class of an exception; its text may hold anything and is left out",
+    "holder": "the replica that leads",
+    "identity": "this replica",
+    "kind": "the kind of object",
+    "logger": "the library, or the part of it",
+    "name": "the object's name",
+    "namespace": "the object's namespace, or the one that is watched",
+    "objects": "how many there are",
+    "only_in_memory": "how many spans of deleted objects only this process had",
+    "reason": "why, in a word that does not change",
+    "rejected": "how many spans the backend rejected for good",
+    "spans": "how many spans",
+    "traceback": "where an exception came from",
+    "uid": "the object's UID",
+    "waiting": "how many spans were not acknowledged",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,12 +31,24 @@ _SERVICE_VARIABLE = re.compile(r"TRACER_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|P
 _FIXED = {(f"{TRACES_VARIABLE}PROTOCOL", f"{OTLP_VARIABLE}PROTOCOL"): "http/protobuf", ("OTEL_TRACES_EXPORTER",): "otlp"}
 _PROXIES = {"http": ("HTTP_PROXY", "http_proxy"), "https": ("HTTPS_PROXY", "https_proxy")}
 _PROXY_ADDRESS = re.compile(r"https?://[^\s/?#]+/?")
+_HEADERS_VARIABLES = (f"{TRACES_VARIABLE}HEADERS", f"{OTLP_VARIABLE}HEADERS")
+_TIMEOUT_VARIABLES = (f"{TRACES_VARIABLE}TIMEOUT", f"{OTLP_VARIABLE}TIMEOUT")
 _NOT_OF_SENDING = {"OTEL_SERVICE_NAME"}
 _HEADERS, _TRY_TIMEOUT, _PROXY = "headers", "time for a try", "proxy"
 _LONGEST_TRY_MS = int(LONGEST_TRY_TIMEOUT_S * 1000)
 _PORTS = 1 << 16
 _LONGEST_NUMBER = 18
 _SHOWN_CHARACTERS = 100
+
+OTHER_VARIABLES: Mapping[tuple[str, ...], str] = {
+    (CONFIG_VARIABLE,): "the YAML file with settings, unless `--config` names one",
+    _HEADERS_VARIABLES: "headers to send, as `name=value,name=value`, percent-encoded",
+    _TIMEOUT_VARIABLES: f"how long a try may take at first: milliseconds from 1 to {_LONGEST_TRY_MS}",
+    **{names: f"`{allowed}`; anything else is refused, unless a setting names the endpoint" for names, allowed in _FIXED.items()},
+    **{names: f"the proxy on the way to an endpoint that is `{scheme}`" for scheme, names in _PROXIES.items()},
+    ("NO_PROXY", "no_proxy"): "what is reached without the proxy, with commas",
+}
+"""What is read from the environment beside each setting's own variables: of several the first one that is there, and what for."""
 
 
 def _listen_error(value: str) -> str | None:
@@ -274,7 +286,7 @@ def _refuse_other_protocols(variables: Mapping[str, str]) -> None:
 
 def _headers(variables: Mapping[str, str], sources: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """Read headers as OpenTelemetry writes them: `name=value,name=value`, percent-encoded."""
-    source = next((name for name in (f"{TRACES_VARIABLE}HEADERS", f"{OTLP_VARIABLE}HEADERS") if name in variables), None)
+    source = next((name for name in _HEADERS_VARIABLES if name in variables), None)
     if source is None:
         return ()
     sources[_HEADERS] = source
@@ -289,7 +301,7 @@ def _headers(variables: Mapping[str, str], sources: dict[str, str]) -> tuple[tup
 
 
 def _try_timeout_s(variables: Mapping[str, str], sources: dict[str, str]) -> float:
-    source = next((name for name in (f"{TRACES_VARIABLE}TIMEOUT", f"{OTLP_VARIABLE}TIMEOUT") if name in variables), None)
+    source = next((name for name in _TIMEOUT_VARIABLES if name in variables), None)
     if source is None:
         return TRY_TIMEOUT_S
     said = variables[source]

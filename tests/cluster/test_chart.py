@@ -36,6 +36,7 @@ from tests.cluster.lab.builds import HELM, build_modules, unfit_here
 from tests.cluster.lab.cluster import Cluster
 from tests.cluster.lab.shell import LabError
 from tests.kit import HERE, Json
+from tests.markdown import PAGES, blocks, lines
 from tracer import __version__
 from tracer.cli import cli
 from tracer.config import KEYS, Config
@@ -547,14 +548,8 @@ def test_what_is_made_of_it_is_current(path: Path, written: Callable[[], str]) -
     assert path.read_text() == written()
 
 
-PAGES = [(HERE.parent / path).read_text() for path in ("README.md", "docs/install.md")]
-COMMANDS = [
-    line
-    for page in PAGES
-    for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
-    for line in block.replace("\\\n", " ").splitlines()
-    if line.startswith("helm ") and "deploy/chart" in line
-]
+INSTALLING = HERE.parent / "docs" / "install.md"
+COMMANDS = [line for page in PAGES for line in lines(page) if line.startswith("helm ") and "deploy/chart" in line]
 WITH_A_CLUSTER = {"--install", "--create-namespace", "--reset-then-reuse-values"}
 
 
@@ -569,7 +564,7 @@ def test_the_commands_of_the_pages(line: str) -> None:
 
 def test_the_values_of_the_page(tmp_path: Path) -> None:
     """The example of values in docs/install.md renders."""
-    (example,) = re.findall(r"```yaml\n(.*?)```", PAGES[-1], re.DOTALL)
+    (example,) = blocks(INSTALLING, "yaml")
     values = tmp_path / "values.yaml"
     values.write_text(example)
     assert objects(template(None, "--values", values))
@@ -577,6 +572,6 @@ def test_the_values_of_the_page(tmp_path: Path) -> None:
 
 def test_what_the_page_replaces_is_there() -> None:
     """The command for those without Helm finds what it replaces in deploy/install.yaml."""
-    replaced = re.findall(r"s\|([^|]+)\|", PAGES[-1])
+    replaced = re.findall(r"s\|([^|]+)\|", INSTALLING.read_text())
     assert replaced == ["localhost/tracer", "http://jaeger:4318"]
     assert all(INSTALL.read_text().count(one) == 1 for one in replaced)

@@ -12,7 +12,6 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.kit import HOSTILE_TEXTS, SCHEMA, ManualClock
-from tests.metrics_page import PAGE, page
 from tracer.delivery.ledger import Standing
 from tracer.delivery.outbox import Books
 from tracer.delivery.readings import Loss
@@ -458,8 +457,3 @@ def test_numbers_are_of_one_moment() -> None:
     first, *_, last = asyncio.run(main())
     assert b"tracer_spans_acknowledged_total 0.0" in first[1]
     assert b"tracer_spans_acknowledged_total 8.0" in last[1]
-
-
-def test_the_page_is_current() -> None:
-    """docs/metrics.md says what the table says; `python -m tests.metrics_page` writes it anew."""
-    assert PAGE.read_text() == page()

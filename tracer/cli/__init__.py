@@ -21,7 +21,7 @@ from tracer.cli.printing import ended
 from tracer.cli.record import record
 from tracer.cli.replay import replay
 from tracer.cli.run import run
-from tracer.errors import TracerError
+from tracer.errors import EXIT_CODES, TracerError
 from tracer.explain.terminal.glyphs import printable
 from tracer.telemetry import otlp
 
@@ -31,16 +31,13 @@ _LIBRARIES = (
     "tenacity",
 )
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+_EXIT_CODES = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}."
 
 
-@click.group(context_settings=_CONTEXT)
+@click.group(context_settings=_CONTEXT, epilog=_EXIT_CODES)
 @click.version_option(__version__, prog_name="tracer")
 def cli() -> None:
-    """Tell the story of Tekton runs as OpenTelemetry traces: every step with the moment it truly began and ended, and how.
-
-    Exit codes: 0 done, 1 a bug, 2 a wrong flag, setting, input or unknown run, 3 the API server, or Tekton on it, is not there,
-    4 a right is missing, 5 the backend cannot be reached or refuses, 6 some spans were rejected.
-    """
+    """Tell the story of Tekton runs as OpenTelemetry traces: every step with the moment it truly began and ended, and how."""
 
 
 @cli.command()

@@ -17,7 +17,7 @@ RENDERING = ("spans.", "service.", "cluster.")
 """What enters the bytes of a span."""
 SENDING = ("otlp.",)
 WATCHING = ("watch.",)
-SERVING = ("listen", "log.")
+SERVING = ("listen", "stuck_after_s", "log.")
 REMEMBERING = ("lookback", "leader.")
 EVERYTHING = ("",)
 _FILE_BYTES = 1 << 20

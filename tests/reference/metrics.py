@@ -1,28 +1,22 @@
-"""The page docs/metrics.md: every metric of the table, with its labels and their values. Run it to write the page."""
+"""The page docs/reference/metrics.md: every metric of the table, with its labels and their values."""
 
-import sys
-
-from tests.kit import HERE
+from tests.reference.writing import code, head
 from tracer.health.caps import FOLDED, MOST_PER_NAMESPACE
 from tracer.health.families import FAMILIES, Family, Label
 
-PAGE = HERE.parent / "docs" / "metrics.md"
-_HEAD = f"""\
-<!-- Written by `python -m tests.metrics_page` from tracer/health/families.py. -->
-# Metrics
-
+_ABOUT = f"""
 `tracer run` serves them under `/metrics` on port 8080 (`--listen`), as text or, to whoever asks for it, as OpenMetrics with
 examples: the ids of the trace and the span of the latest step, attempt or run in a series. How they are scraped stands in
-[alerts](alerts.md).
+[alerts](../alerts.md).
 
 ## About runs
 
-Only the replica that leads has them; two that lead, without a Lease, have all of them twice. Each step, attempt and PipelineRun
-is counted once, when it is judged, whether the backend is there or not, and whether or not it is traced: the checkpoint
-remembers what was counted. After a `kill -9` what came after the last checkpoint is counted again, and what a process counted
-after its last scrape is not seen. Where nobody knows what was counted, as at the first start, what had ended before is not. A
-new process begins at 0, which `increase` and `rate` know how to handle. [Decision 0014](decisions/0014-what-is-counted.md) says
-why.
+Only the replica that leads has them; two that lead, without a Lease, have all of them twice. Each step, attempt and
+PipelineRun is counted once, when it is judged, whether the backend is there or not, and whether or not it is traced: the
+checkpoint remembers what was counted. After a `kill -9` what came after the last checkpoint is counted again, and what a
+process counted after its last scrape is not seen. Where nobody knows what was counted, as at the first start, what had ended
+before is not. A new process begins at 0, which `increase` and `rate` know how to handle. [Decision
+0014](../decisions/0014-what-is-counted.md) says why.
 
 The label `namespace` is the run's. `pipeline` and `task` are the names that the spans have: of a reference, a label, or a
 `generateName`; empty where there is none.
@@ -44,7 +38,7 @@ def page() -> str:
     runs, ours = [one for one in FAMILIES if one.most], [one for one in FAMILIES if not one.most]
     return "\n".join(
         [
-            _HEAD,
+            head("Metrics", "tracer/health/families.py") + _ABOUT,
             *("| metric | labels | series at most | |", "|---|---|---|---|"),
             *(f"| {_name(one)} | {_labels(one)} | {one.most:,} | {one.help} |" for one in runs),
             "",
@@ -64,7 +58,7 @@ def _name(family: Family) -> str:
 
 
 def _labels(family: Family) -> str:
-    return ", ".join(f"`{label.name}`" for label in family.labels)
+    return code(label.name for label in family.labels)
 
 
 def _values(families: list[Family]) -> str:
@@ -78,21 +72,8 @@ def _values(families: list[Family]) -> str:
     for family in families:
         if family.buckets:
             bounds.setdefault(family.buckets, []).append(family.name)
-    lines = [f"- `{label.name}` of {_all(names)}: {_all(label.values)}." for label, names in known.items()]
+    lines = [f"- `{label.name}` of {code(names)}: {code(label.values)}." for label, names in known.items()]
     lines += [
-        f"- Buckets of {_all(names)}: up to {', '.join(f'{bound:g}' for bound in found)} s." for found, names in bounds.items()
+        f"- Buckets of {code(names)}: up to {', '.join(f'{bound:g}' for bound in found)} s." for found, names in bounds.items()
     ]
     return "\n".join([*lines, ""])
-
-
-def _numbers(bounds: tuple[float, ...]) -> str:
-    return ", ".join(f"{bound:g}" for bound in bounds)
-
-
-def _all(names: list[str] | tuple[str, ...]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page())
-    sys.stdout.write(f"{PAGE} is written.\n")

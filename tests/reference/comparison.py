@@ -1,10 +1,9 @@
 """What Tekton's own status says of each step, beside what `tracer` says and what the step's own script wrote.
 
-Run it to write the tables into README.md and docs/comparison.md.
+The tables stand within pages that people write.
 """
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,8 +14,8 @@ from tests.kit import HERE, RECORDINGS, SCENARIOS, Json, replay
 from tests.test_truth import KILLED_BEFORE_FIRST_LINE, LOST_WITH_POD, truth_of
 from tracer.telemetry.records import SpanRecord
 
-ROOT = HERE.parent
-BEGIN, END = "<!-- The table is written by `python -m tests.comparison`. -->", "<!-- The table ends. -->"
+README, PAGE = HERE.parent / "README.md", HERE.parent / "docs" / "comparison.md"
+BEGIN, END = "<!-- The table is written by `make docs`. -->", "<!-- The table ends. -->"
 SHOWN = {"cancel": ("build",), "task-timeout": (), "oom": ("build",), "retry-timeout": ()}
 """The recordings of the README's table, with the tasks whose steps are shown; all of them if none is named."""
 MILLISECONDS_BELOW_S = 0.1
@@ -217,18 +216,17 @@ def _of(seconds: Iterable[float | None]) -> str:
     )
 
 
-TABLES = {"README.md": readme_table, "docs/comparison.md": totals_table}
-"""Which page has which table."""
+def readme() -> str:
+    """Write the README, whose table this is; the rest is as it stands."""
+    return _with_table(README.read_text(), readme_table())
 
 
-def with_table(text: str, table: Iterable[str]) -> str:
-    """Give a page's text with the table where its two marks stand."""
+def page() -> str:
+    """Write the page, whose table this is; the rest is as it stands."""
+    return _with_table(PAGE.read_text(), totals_table())
+
+
+def _with_table(text: str, table: Iterable[str]) -> str:
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return "\n".join([head + BEGIN, "", *table, "", END + tail])
-
-
-if __name__ == "__main__":
-    for page, table in TABLES.items():
-        (ROOT / page).write_text(with_table((ROOT / page).read_text(), table()))
-        sys.stdout.write(f"The table in {page} is written.\n")

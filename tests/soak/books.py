@@ -110,8 +110,8 @@ def compare(
     found, expected, to_count, known = {sight: Differences() for sight in Sight}, 0, 0, set[bytes]()
     for run in runs:
         assert run.is_over
-        known.add(run.trace_id)
-        of_run = taken.get(run.trace_id, {})
+        known |= {run.trace_id, *run.orphans}
+        of_run = {id_: span for one in (run.trace_id, *run.orphans) for id_, span in taken.get(one, {}).items()}
         expected += len(run.expected)
         sight, end = _sight(run, of_run, successions, gaps)
         before = found[sight].lost

@@ -47,6 +47,8 @@ class Run:
 
     name: str
     trace_id: bytes = b""
+    orphans: set[bytes] = field(default_factory=set)
+    """The traces in which its tasks are told to whoever finds them without it."""
     task_runs: int = 0
     deleted_s: list[float] = field(default_factory=list)
     """When something of it was deleted, on the monotonic clock."""
@@ -123,6 +125,8 @@ class Cluster:
         key = kind, metadata["name"]
         if not run.trace_id:
             run.trace_id = trace_id(metadata["uid"])
+        if kind == Kind.TASK_RUN:
+            run.orphans.add(trace_id(metadata["uid"]))
         run.task_runs += kind == Kind.TASK_RUN and key not in run.objects and not is_gone
         if is_gone:
             del run.objects[key]

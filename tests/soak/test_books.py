@@ -10,13 +10,14 @@ from tests.soak.cluster import Run
 from tests.soak.replica import Replica, Sample
 from tracer.clock import Clock
 
-TRACE, SPAN, EDGE = b"trace", b"span", b"edge"
+TRACE, ORPHAN, SPAN, EDGE = b"trace", b"orphan", b"span", b"edge"
 KILL = Succession("kill", at_s=100, acknowledged_s=100, remembered_s=88, counted_s=80, calm_s=50, synced_s=103)
 
 
 def run(*deleted_s: float) -> Run:
     """Make a run of two spans."""
-    return Run("it", TRACE, 1, list(deleted_s), {SPAN: b"1", EDGE: b"2"}, frozenset({EDGE}), is_over=True)
+    expected = {SPAN: b"1", EDGE: b"2"}
+    return Run("it", TRACE, {ORPHAN}, 1, list(deleted_s), expected, frozenset({EDGE}), is_over=True)
 
 
 def taken(span: Taken | None, edge: Taken | None = None) -> dict[bytes, dict[bytes, Taken]]:
@@ -56,6 +57,13 @@ def test_every_difference_is_seen() -> None:
 def test_a_kill_excuses_only_what_it_took_along(deleted_s: float, sight: Sight) -> None:
     """A run without its spans is excused if it was deleted shortly before the process ended, or before the next one watched."""
     assert found({}, deleted_s, ends=(KILL,))[sight].missing == 1
+
+
+def test_a_task_that_is_found_without_its_run_is_told_alone() -> None:
+    """In a trace of its own, which is right if the run was deleted while nobody watched, and foreign if somebody did."""
+    alone = {ORPHAN: {b"more": Taken({b"1"}, 104)}}
+    assert found(alone, 101, ends=(KILL,))[Sight.UNSEEN].foreign == 1
+    assert found(alone, 49, ends=(KILL,))[Sight.WATCHED].foreign == 1
 
 
 def test_what_was_acknowledged_before_is_not_excused() -> None:

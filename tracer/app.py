@@ -69,6 +69,9 @@ class Stop:
 class DryRun:
     """A backend that takes everything and sends nothing."""
 
+    def shared(self, _: SpanRecord) -> None:
+        """Say that any spans may share a request."""
+
     def encode(self, _: tuple[SpanRecord, ...]) -> bytes:
         """Write nothing."""
         return b""

@@ -28,6 +28,9 @@ class OtlpHttp:
         self._name = name or url
         self._is_compressed = is_compressed
 
+    def shared(self, _: SpanRecord) -> None:
+        """Say that any spans may share a request."""
+
     def encode(self, spans: tuple[SpanRecord, ...]) -> bytes:
         """Write the request that carries the spans, always with the same bytes."""
         return otlp.encode(spans)

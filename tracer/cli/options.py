@@ -15,7 +15,7 @@ from tracer.settings import CONFIG_VARIABLE, Settings, load
 
 RENDERING = ("spans.", "service.", "cluster.")
 """What enters the bytes of a span."""
-SENDING = ("otlp.",)
+SENDING = ("exporter", "otlp.", "jaeger.")
 WATCHING = ("watch.",)
 SERVING = ("listen", "log.")
 REMEMBERING = ("lookback", "leader.")

@@ -344,7 +344,7 @@ def test_demo_keeps_to_its_own_receiver() -> None:
     """The demonstration needs nobody else, whatever is configured."""
 
     async def story(receiver: Receiver) -> None:
-        code, said, _ = await tracer(receiver, "demo", "success", "--speed", "100000", "--exporter", "jaeger")
+        code, said, _ = await tracer(receiver, "demo", "success", "--speed", "100000")
         assert code == 0
         assert "acknowledged by the receiver that came with this demonstration" in said
 

@@ -3,7 +3,6 @@
 Must not know: what is sent, and when.
 """
 
-from tracer.config import KEYS
 from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outcome import Backend
 from tracer.errors import InputError
@@ -20,7 +19,7 @@ def backend_of(settings: Settings, transport: Transport) -> Backend:
     if settings.config.exporter == "jaeger":
         return _jaeger(settings, transport)
     source = settings.sources.get("jaeger.endpoint")
-    if "exporter" not in settings.sources and source is not None and source not in KEYS["jaeger.endpoint"].also:
+    if "exporter" not in settings.sources and source is not None:
         raise InputError(f"jaeger.endpoint is given ({source}), but nobody says that exporter is jaeger; give --exporter jaeger.")
     is_compressed = settings.config.otlp.compression == "gzip"
     return OtlpHttp(transport, settings.endpoint, settings.endpoint_name, is_compressed=is_compressed)

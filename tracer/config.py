@@ -18,6 +18,7 @@ TRACES_PATH = "/v1/traces"
 ENVIRONMENT_PREFIX = "TRACER_"
 JAEGER_PATH = "/api/traces"
 OTLP_VARIABLE, TRACES_VARIABLE = "OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_TRACES_"
+JAEGER_VARIABLE = "OTEL_EXPORTER_JAEGER_"
 
 
 def _about(text: str, *also: str) -> msgspec.Meta:
@@ -84,7 +85,7 @@ class Jaeger(_Section, frozen=True, kw_only=True):
         JaegerAddress,
         _about(
             f"its Thrift receiver over HTTP; {JAEGER_PATH} is added if there is no path; headers and certificates: otlp.*_file",
-            "OTEL_EXPORTER_JAEGER_ENDPOINT",
+            f"{JAEGER_VARIABLE}ENDPOINT",
         ),
     ] = f"http://localhost:14268{JAEGER_PATH}"
 

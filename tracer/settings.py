@@ -16,7 +16,18 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
-from tracer.config import ENVIRONMENT_PREFIX, JAEGER_PATH, KEYS, OTLP_VARIABLE, TRACES_PATH, TRACES_VARIABLE, Config, Key, Otlp
+from tracer.config import (
+    ENVIRONMENT_PREFIX,
+    JAEGER_PATH,
+    JAEGER_VARIABLE,
+    KEYS,
+    OTLP_VARIABLE,
+    TRACES_PATH,
+    TRACES_VARIABLE,
+    Config,
+    Key,
+    Otlp,
+)
 from tracer.delivery.policy import LONGEST_TRY_TIMEOUT_S, TRY_TIMEOUT_S
 from tracer.documents import yaml_documents
 from tracer.errors import InputError
@@ -30,6 +41,7 @@ CONFIG_VARIABLE = "TRACER_CONFIG"
 _SERVICE_VARIABLE = re.compile(r"TRACER_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
 _PROTOCOL_VARIABLES, _PROTOCOL = (f"{TRACES_VARIABLE}PROTOCOL", f"{OTLP_VARIABLE}PROTOCOL"), "http/protobuf"
 _OF_ANOTHER_ENDPOINT = {*_PROTOCOL_VARIABLES, *KEYS["exporter"].also}
+_OF_THE_OTHER_EXPORTER = {"otlp": JAEGER_VARIABLE, "jaeger": OTLP_VARIABLE}
 _PROXIES = {"http": ("HTTP_PROXY", "http_proxy"), "https": ("HTTPS_PROXY", "https_proxy")}
 _PROXY_ADDRESS = re.compile(r"https?://[^\s/?#]+/?")
 _NOT_OF_SENDING = {"OTEL_SERVICE_NAME"}
@@ -129,7 +141,7 @@ def load(
     """Put the settings together from flags (by key), the environment, and a file's name and content.
 
     For what sends nothing, what other programs are told of sending is not looked at. What they are told of the exporter does not
-    count where our own otlp.endpoint is given, nor what they are told of OTLP where the exporter is another one.
+    count where our own otlp.endpoint is given, nor what they are told of an exporter that is not the one.
 
     Raises InputError for whatever is not known or not allowed: it names key, value, what is allowed, and the source.
     """
@@ -143,15 +155,15 @@ def load(
     endpoint = KEYS["otlp.endpoint"]
     if endpoint.name in flags or endpoint.variable in variables or endpoint.name in written:
         variables = {name: value for name, value in variables.items() if name not in _OF_ANOTHER_ENDPOINT}
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"exporter": KEYS["exporter"].default}
     sources: dict[str, str] = {}
-    for key in sorted(KEYS.values(), key=lambda key: key.name != "exporter"):
+    for key in sorted(KEYS.values(), key=lambda key: key.name != "exporter"):  # it decides which variables count
         for source, value in _said(key, flags, variables, written, file[0] if file is not None else ""):
             converted = _convert(key, source, value)  # also of what another source goes before, so that no mistake sleeps
             if key.name not in sources:
                 values[key.name], sources[key.name] = converted, source
-        if values.get("exporter", "otlp") != "otlp":
-            variables = {name: value for name, value in variables.items() if not name.startswith(OTLP_VARIABLE)}
+        others = _OF_THE_OTHER_EXPORTER[values["exporter"]]
+        variables = {name: value for name, value in variables.items() if not name.startswith(others)}
     config = msgspec.convert(_nested(values), Config)
     _refuse_other_protocols(variables)
     headers, try_timeout_s = _headers(variables, sources), _try_timeout_s(variables, sources)

@@ -4,6 +4,7 @@ PYTHONS = python3.11 python3.12 python3.13 python3
 PYTHON = .venv/bin/python
 PIP = $(PYTHON) -m pip --quiet --disable-pip-version-check
 FETCH = $(PIP) download --no-deps --require-hashes --dest $(WHEELHOUSE)
+IMAGE_LOCKS = requirements/image.txt
 CODE = $(wildcard tracer tests benchmarks)
 PURE = tests/tekton tests/lifecycle tests/telemetry tests/delivery
 WHEELHOUSE = wheelhouse
@@ -18,7 +19,7 @@ help:  ## print this menu
 demo: .venv/.run  ## play a recorded run, needs no cluster (DEMO_ARGS='--help' shows how)
 	@.venv/bin/tracer demo $(DEMO_ARGS)
 
-test: check  ## check and test everything (PYTEST_ARGS='-k name' picks tests)
+test: check .venv/.jaeger  ## check and test everything (PYTEST_ARGS='-k name' picks tests)
 	@$(PYTHON) -m pytest $(PYTEST_ARGS)
 
 quick: check  ## check everything, test the pure rooms: under a minute
@@ -27,7 +28,7 @@ quick: check  ## check everything, test the pure rooms: under a minute
 docs: .venv/.dev  ## write the pages that are made from the code: docs/reference/ and two more
 	@$(PYTHON) -m tests.reference
 
-cluster-test: .venv/.dev  ## test on a real cluster with a real Jaeger (root on Debian 12; PYTEST_ARGS as above)
+cluster-test: .venv/.dev .venv/.jaeger  ## test on a real cluster with a real Jaeger (root on Debian 12; PYTEST_ARGS as above)
 	@$(PYTHON) -m pytest tests/cluster $(PYTEST_ARGS)
 
 cluster-faults: .venv/.dev  ## let everything fail on a real cluster, at length: a quarter of an hour
@@ -62,11 +63,11 @@ wheelhouse: .venv/.dev  ## gather what the image is built of (BASE_PYTHON=3.11 f
 	@rm -rf build $(WHEELHOUSE)
 	@for machine in x86_64 aarch64; do \
 		$(FETCH) --only-binary=:all: --implementation cp --python-version $(BASE_PYTHON) \
-			--platform manylinux_2_28_$$machine --platform manylinux2014_$$machine -r requirements/image.txt || exit; \
+			--platform manylinux_2_28_$$machine --platform manylinux2014_$$machine $(IMAGE_LOCKS:%=-r %) || exit; \
 	done
 	@$(FETCH) -r requirements/build.txt
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(WHEELHOUSE) .
-	@cp requirements/image.txt $(WHEELHOUSE)
+	@cat $(IMAGE_LOCKS) > $(WHEELHOUSE)/image.txt
 	@rm -rf build
 
 sbom: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
@@ -81,6 +82,8 @@ lock: .venv/.dev  ## pin the dependencies again (LOCK_ARGS='--upgrade --uploaded
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/bench.txt requirements/bench.in
 	@.venv/bin/pip-compile $(LOCK_ARGS) --extra uvloop --constraint requirements/run.txt \
 		--output-file requirements/image.txt setup.cfg
+	@.venv/bin/pip-compile $(LOCK_ARGS) --extra jaeger --constraint requirements/dev.txt --constraint requirements/image.txt \
+		--output-file requirements/jaeger.txt setup.cfg
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/build.txt requirements/build.in
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/sbom.txt requirements/sbom.in
 
@@ -91,6 +94,15 @@ clean:  ## remove whatever make has made
 .venv/.dev: requirements/dev.txt .venv/.run
 	@echo 'installing the locked tools ...'
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Its pins may clash with what `make bench` installs; the tests that need it are run in it by tests/test_jaeger.py.
+.venv/.jaeger: requirements/jaeger.txt requirements/dev.txt setup.cfg | .venv/bin/pip
+	@echo 'installing the locked extra for an old Jaeger ...'
+	@$(PYTHON) -m venv --clear .venv/jaeger
+	@.venv/jaeger/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes \
+		-r requirements/dev.txt -r requirements/jaeger.txt
+	@.venv/jaeger/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.sbom: requirements/sbom.txt | .venv/bin/pip

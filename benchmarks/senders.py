@@ -130,7 +130,7 @@ async def _deliver(load: Load, url: str, pace: Pace) -> Sent:
     clock, due = Clock(), dict[str, list[SpanRecord]]()
     async with Transport(TransportSettings(), clock) as transport, asyncio.TaskGroup() as tasks:
         backend = OtlpHttp(transport, url)
-        outbox = Outbox(due.pop, backend.encode)
+        outbox = Outbox(due.pop, backend.encode, backend.shared)
         sender = Sender(backend, outbox, lambda _, __: None, clock, Pressure(usual_timeout_s=pace.timeout_s))
         watch = Stopwatch(pace)
         sending = tasks.create_task(sender.run(), name="sender")

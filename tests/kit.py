@@ -25,6 +25,8 @@ RECORDINGS = sorted((HERE / "recordings").iterdir())
 SCENARIOS = sorted((HERE / "scenarios").iterdir())
 """Further scenarios of a real cluster, pruned to the fields that are read."""
 GOLDENS = HERE / "goldens"
+PYTHON_FOR_JAEGER = HERE.parent / ".venv" / "jaeger" / "bin" / "python"
+"""The interpreter with the extra for an old Jaeger; `make .venv/.jaeger` makes it."""
 
 SCHEMA = DEFAULT_SETTINGS.schema
 

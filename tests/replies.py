@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import math
+from collections.abc import Callable
 from typing import NoReturn
 
 from aiohttp import web
@@ -39,22 +40,28 @@ def rejects(spans: int, why: str = "no") -> Reply:
     return reply
 
 
-def refuses_span(name: str, status: int = 400) -> Reply:
+def span_names(body: bytes) -> list[str]:
+    """Name the spans of a request."""
+    request = ExportTraceServiceRequest.FromString(body)
+    return [span.name for group in request.resource_spans for scoped in group.scope_spans for span in scoped.spans]
+
+
+def refuses_span(name: str, status: int = 400, names: Callable[[bytes], list[str]] = span_names) -> Reply:
     """Answer with an error if a span of a name is in the request, else take it."""
 
     async def reply(receiver: Receiver, request: web.Request, body: bytes) -> web.StreamResponse:
-        if name in span_names(body):
+        if name in names(body):
             return web.Response(status=status, text="poison")
         return await acknowledge(receiver, request, body)
 
     return reply
 
 
-def takes_at_most(spans: int) -> Reply:
+def takes_at_most(spans: int, names: Callable[[bytes], list[str]] = span_names) -> Reply:
     """Answer 413 to more spans than that."""
 
     async def reply(receiver: Receiver, request: web.Request, body: bytes) -> web.StreamResponse:
-        if len(span_names(body)) > spans:
+        if len(names(body)) > spans:
             return web.Response(status=413)
         return await acknowledge(receiver, request, body)
 
@@ -121,9 +128,3 @@ def floods(status: int = 200, *, is_packed: bool = False) -> Reply:
         return response
 
     return reply
-
-
-def span_names(body: bytes) -> list[str]:
-    """Name the spans of a request."""
-    request = ExportTraceServiceRequest.FromString(body)
-    return [span.name for group in request.resource_spans for scoped in group.scope_spans for span in scoped.spans]

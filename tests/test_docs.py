@@ -64,7 +64,8 @@ def test_the_commands_are_ones(page: Path) -> None:
 def fault_of(words: list[str], page: Path, *, is_whole: bool = True) -> str | None:
     """Say what is wrong with a command; None if nothing is. One that is not whole may lack arguments."""
     program, *rest = words
-    missing = [word for word in words if is_ours(word) and not (ROOT / path_of(word)).exists()]
+    paths = [path for word in words for path in word.rpartition("=")[2].split()]  # also of --file=deploy/x
+    missing = [path for path in paths if is_ours(path) and not (ROOT / path).exists()]
     if missing:
         return f"there is no {missing[0]}"
     match program.removeprefix(".venv/bin/"):
@@ -91,14 +92,9 @@ def fault_of(words: list[str], page: Path, *, is_whole: bool = True) -> str | No
             return None if other in ANYBODYS or "/" in other else f"{other} is no program that this test knows"
 
 
-def is_ours(word: str) -> bool:
-    """Say whether a word names a file or a folder of the repository's."""
-    return bool(re.match(r"\.?/?(deploy|docs|tests|tracer|benchmarks|requirements)/[\w./-]*", path_of(word)))
-
-
-def path_of(word: str) -> str:
-    """Give the path within a word such as --file=deploy/x."""
-    return word.rpartition("=")[2]
+def is_ours(path: str) -> bool:
+    """Say whether a path is one of the repository's."""
+    return bool(re.match(r"\.?/?(deploy|docs|tests|tracer|benchmarks|requirements)/[\w./-]*", path))
 
 
 def parsed(words: list[str]) -> click.Context:

@@ -28,3 +28,11 @@ def test_it_is_labelled_with_our_version() -> None:
     """A build that is told no version says the right one."""
     dockerfile = (HERE.parent / "deploy" / "Dockerfile").read_text()
     assert f"\nARG VERSION={__version__}\n" in dockerfile
+
+
+def test_it_can_be_built_with_the_extra_for_an_old_jaeger() -> None:
+    """Where two locks name the same package they agree, so that both can be installed at once; the extra brings few packages."""
+    extra, tested = locked(REQUIREMENTS / "jaeger.txt"), locked(REQUIREMENTS / "dev.txt")
+    assert all(extra[name] == tested[name] for name in extra.keys() & tested.keys())
+    assert {"opentelemetry-exporter-jaeger-thrift", "thrift"} < extra.keys() - tested.keys()
+    assert len(extra.keys() - locked(REQUIREMENTS / "image.txt").keys()) == 9

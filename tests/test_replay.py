@@ -27,6 +27,9 @@ class Memory:
         self.taken: list[tuple[bytes, bytes]] = []
         self._poison = poison
 
+    def shared(self, _: SpanRecord) -> None:
+        """Say that any spans may share a request."""
+
     def encode(self, spans: tuple[SpanRecord, ...]) -> bytes:
         """Write a request."""
         return otlp.encode(spans)

@@ -14,12 +14,14 @@ from tracer.settings import Settings, load
 
 GOOD: dict[str, tuple[str, str, str]] = {
     "watch.namespaces": ("ci, release", "[ci, release]", "ci,release"),
+    "exporter": ("otlp", "otlp", "otlp"),
     "otlp.endpoint": ("https://jaeger:4318", "https://jaeger:4318", "https://jaeger:4318/v1/traces"),
     "otlp.headers_file": ("/etc/headers", "/etc/headers", "/etc/headers"),
     "otlp.compression": ("gzip", "gzip", "gzip"),
     "otlp.ca_file": ("/etc/ca.pem", "/etc/ca.pem", "/etc/ca.pem"),
     "otlp.cert_file": ("/etc/cert.pem", "/etc/cert.pem", "/etc/cert.pem"),
     "otlp.key_file": ("/etc/key.pem", "/etc/key.pem", "/etc/key.pem"),
+    "jaeger.endpoint": ("https://jaeger:14268", "https://jaeger:14268", "https://jaeger:14268/api/traces"),
     "spans.parent": ("link", "link", "link"),
     "spans.honour_sampled_flag": ("false", "false", "false"),
     "spans.mappings": ("a.b/team=tekton.user.team", "{a.b/team: tekton.user.team}", "a.b/team=tekton.user.team"),
@@ -36,6 +38,8 @@ GOOD: dict[str, tuple[str, str, str]] = {
 
 BAD: dict[str, tuple[str, ...]] = {
     "watch.namespaces": ("Ci", "a b", "a,,b", "-a"),
+    "exporter": ("zipkin", "otlp,jaeger", "OTLP"),
+    "jaeger.endpoint": ("jaeger:14268", "udp://jaeger:6831", "http://h:0", "http://user:pw@h", "http://h/api/traces?a"),
     "otlp.endpoint": (
         "jaeger:4318",
         "ftp://jaeger",
@@ -80,13 +84,14 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(key: Key) -
     """Each key can be given in each of the three ways, and the nearest one counts."""
     text, yaml, shown = GOOD[key.name]
     flags, environment, file = {key.name: text}, {key.variable: text}, ("tracer.yaml", yaml_of(key, yaml))
+    chosen = {"exporter": "jaeger"} if key.name.startswith("jaeger.") else {}
     assert said(load({}, {}), key)[1] == "default"
     assert said(load({}, {}, file), key) == (shown, "tracer.yaml")
     assert said(load({}, environment, file), key) == (shown, key.variable)
     assert said(load(flags, environment, file), key) == (shown, key.flag)
     for one in key.also:
-        assert said(load({}, {one: text}, file), key) == (shown, one)
-        assert said(load({}, {one: "bad" * 100, **environment}), key) == (shown, key.variable)
+        assert said(load(chosen, {one: text}, file), key) == (shown, one)
+        assert said(load(chosen, {one: "bad" * 100, **environment}), key) == (shown, key.variable)
 
 
 @pytest.mark.parametrize(("key", "value"), [(KEYS[name], value) for name, values in BAD.items() for value in values])
@@ -185,11 +190,11 @@ def test_what_opentelemetry_defines_is_honoured() -> None:
     for name, value in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
-        ("OTEL_TRACES_EXPORTER", "console"),
     ]:
         with pytest.raises(InputError, match=f"{name} is {value}; allowed: "):
             load({}, {name: value, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://h"})
         assert load({"otlp.endpoint": "http://h"}, {name: value}).config.otlp.endpoint == "http://h/v1/traces"
+        assert load({"exporter": "jaeger"}, {name: value}).config.exporter == "jaeger"
     for name, value in [
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
@@ -200,6 +205,48 @@ def test_what_opentelemetry_defines_is_honoured() -> None:
         with pytest.raises(InputError, match=name) as error:
             load({}, {name: value})
         assert "geheim" not in str(error.value)
+
+
+def test_the_exporter_that_opentelemetry_names_is_honoured() -> None:
+    """Only what is there can be named; where we are told an endpoint of OTLP, what others are told of exporters is not ours."""
+    name = "OTEL_TRACES_EXPORTER"
+    assert load({}, {name: "jaeger"}).endpoint == "http://localhost:14268/api/traces"
+    with pytest.raises(InputError, match=rf"^exporter is console \({name}\); allowed: otlp, jaeger\.$"):
+        load({}, {name: "console", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://h"})
+    for value in ("console", "jaeger"):
+        assert load({"otlp.endpoint": "http://h"}, {name: value}).endpoint == "http://h/v1/traces"
+        assert load({}, {name: value}, ("tracer.yaml", b"otlp: {endpoint: http://h}")).endpoint == "http://h/v1/traces"
+    assert load({"otlp.endpoint": "http://h", "exporter": "jaeger"}, {}).endpoint == "http://localhost:14268/api/traces"
+
+
+@pytest.mark.parametrize(
+    ("address", "endpoint"),
+    [
+        ("http://h:14268", "http://h:14268/api/traces"),
+        ("http://h:14268/", "http://h:14268/api/traces"),
+        ("http://h:14268/api/traces", "http://h:14268/api/traces"),
+        ("https://h/prefix/", "https://h/prefix/"),
+    ],
+)
+def test_the_path_of_an_old_jaegers_address(address: str, endpoint: str) -> None:
+    """/api/traces is added to an address without a path, whoever gives it; any other path is sent as it was given."""
+    assert load({"exporter": "jaeger", "jaeger.endpoint": address}, {}).endpoint == endpoint
+    assert load({"exporter": "jaeger"}, {"OTEL_EXPORTER_JAEGER_ENDPOINT": address}).endpoint == endpoint
+
+
+def test_what_is_said_of_one_exporter_is_not_said_of_the_other() -> None:
+    """Variables of OTLP are not an old Jaeger's, for a header may be a secret; our own files are, and proxies."""
+    others = {
+        "OTEL_EXPORTER_OTLP_HEADERS": "api-key=a",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": "/ca",
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "never",
+        "HTTPS_PROXY": "http://proxy:3128",
+    }
+    settings = load({"exporter": "jaeger", "jaeger.endpoint": "https://h", "otlp.cert_file": "/cert"}, others)
+    assert (settings.headers, settings.config.otlp.ca_file, settings.transport.cert_file) == ((), "", "/cert")
+    assert settings.endpoint_name == "https://h/api/traces (through the proxy http://proxy:3128)"
+    assert settings.sending_to("http://receiver").endpoint == "http://receiver"
+    assert load({}, {"OTEL_EXPORTER_JAEGER_ENDPOINT": "no address"}).sources == {}
 
 
 @pytest.mark.parametrize(
@@ -323,6 +370,7 @@ def test_every_key_has_a_flag_that_counts(tmp_path: Path) -> None:
         (["--otlp-headers-file", "/no/such/file"], {}, "The headers file /no/such/file cannot be read"),
         (["--otlp-key-file", "/k"], {}, "otlp.cert_file"),
         (["--otlp-endpiont", "x"], {}, "No such option"),
+        (["--jaeger-endpoint", "http://h"], {}, "jaeger.endpoint is given (--jaeger-endpoint), but nobody says that exporter is"),
         (["--otlp-endpoint", "http://a\x1b[31m"], {}, "otlp.endpoint is"),
     ],
 )

@@ -10,12 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from tracer import __version__
+from tracer.backends import backend_of
 from tracer.clock import Clock
 from tracer.config import age_s
 from tracer.controller import GATHER_S, TICK_S, Controller, Tell
 from tracer.delivery.checkpoint import NOTHING, Checkpoint
 from tracer.delivery.ledger import AT_REST_NS
-from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outcome import Delivered, Outcome, Refused
 from tracer.delivery.policy import Pace
 from tracer.errors import BackendError, TracerError
@@ -69,6 +69,9 @@ class Stop:
 class DryRun:
     """A backend that takes everything and sends nothing."""
 
+    def shared(self, _: SpanRecord) -> None:
+        """Say that any spans may share a request."""
+
     def encode(self, _: tuple[SpanRecord, ...]) -> bytes:
         """Write nothing."""
         return b""
@@ -91,12 +94,10 @@ class App:
         *,
         is_dry: bool = False,
     ) -> None:
-        """Wire it; nothing is asked or sent yet. `show` is given what the backend has taken."""
-        otlp = settings.config.otlp
+        """Wire it; nothing is asked or sent yet. `show` is given what the backend has taken. Raises what `backend_of` does."""
         self.is_stopping = self._sends = self._has_led = False
         self._settings, self._account, self._clock, self._report = settings, account, clock, report
         self._to_cluster, self._to_backend = Transport(account.transport, clock), Transport(settings.transport, clock)
-        sent = OtlpHttp(self._to_backend, otlp.endpoint, settings.endpoint_name, is_compressed=otlp.compression == "gzip")
         self.metrics = Metrics(__version__, self._counts)
         self._heart = Heartbeat(clock, self.metrics.observe_stall)
         fellows = Fellows()
@@ -108,7 +109,7 @@ class App:
             settings.config.watch.namespaces,
             watch,
             settings.spans,
-            DryRun() if is_dry else sent,
+            DryRun() if is_dry else backend_of(settings, self._to_backend),
             clock,
             Pace(usual_timeout_s=settings.try_timeout_s),
             report,

@@ -16,7 +16,9 @@ from tracer.telemetry.places import ParentPolicy
 
 TRACES_PATH = "/v1/traces"
 ENVIRONMENT_PREFIX = "TRACER_"
+JAEGER_PATH = "/api/traces"
 OTLP_VARIABLE, TRACES_VARIABLE = "OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_TRACES_"
+JAEGER_VARIABLE = "OTEL_EXPORTER_JAEGER_"
 
 
 def _about(text: str, *also: str) -> msgspec.Meta:
@@ -35,6 +37,9 @@ def _allowed(pattern: str, text: str) -> msgspec.Meta:
 
 Address = Annotated[
     str, _allowed(r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", "an address such as http://host:4318, without credentials")
+]
+JaegerAddress = Annotated[
+    str, _allowed(r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", "an address such as http://host:14268, without credentials")
 ]
 Name = Annotated[str, _allowed(r"^[^\x00-\x1f\x7f]{1,253}$", "a name of 1 to 253 characters")]
 Namespace = Annotated[str, _allowed(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", "names of namespaces, such as ci,release")]
@@ -55,20 +60,34 @@ class Watch(_Section, frozen=True, kw_only=True):
 
 
 class Otlp(_Section, frozen=True, kw_only=True):
-    """Where spans are sent."""
+    """Where spans are sent, and how the backend is reached, whatever protocol it speaks."""
 
     endpoint: Annotated[
         Address,
         _about(f"the OTLP/HTTP receiver; {TRACES_PATH} is added unless its path ends so", *_otlp("ENDPOINT")),
     ] = f"http://localhost:4318{TRACES_PATH}"
     headers_file: Annotated[str, _about("a file of headers to send, one `Name: value` a line; read again when it changes")] = ""
-    compression: Annotated[Literal["none", "gzip"], _about("gzip costs CPU; for slow links", *_otlp("COMPRESSION"))] = "none"
+    compression: Annotated[
+        Literal["none", "gzip"], _about("gzip costs CPU; for slow links, and OTLP alone", *_otlp("COMPRESSION"))
+    ] = "none"
     ca_file: Annotated[
         str,
         _about("certificates to trust instead of the system's, PEM", *_otlp("CERTIFICATE")),
     ] = ""
     cert_file: Annotated[str, _about("the client's certificate, PEM", *_otlp("CLIENT_CERTIFICATE"))] = ""
     key_file: Annotated[str, _about("the key of that certificate, PEM", *_otlp("CLIENT_KEY"))] = ""
+
+
+class Jaeger(_Section, frozen=True, kw_only=True):
+    """Where spans are sent to a Jaeger that does not take OTLP."""
+
+    endpoint: Annotated[
+        JaegerAddress,
+        _about(
+            f"its Thrift receiver over HTTP; {JAEGER_PATH} is added if there is no path; headers and certificates: otlp.*_file",
+            f"{JAEGER_VARIABLE}ENDPOINT",
+        ),
+    ] = f"http://localhost:14268{JAEGER_PATH}"
 
 
 class Spans(_Section, frozen=True, kw_only=True):
@@ -111,7 +130,14 @@ class Config(_Section, frozen=True, kw_only=True):
     """Every setting, with its value."""
 
     watch: Watch = Watch()
+    exporter: Annotated[
+        Literal["otlp", "jaeger"],
+        _about(
+            "the backend's protocol: jaeger is Thrift, before Jaeger 1.35; it takes the extra [jaeger]", "OTEL_TRACES_EXPORTER"
+        ),
+    ] = "otlp"
     otlp: Otlp = Otlp()
+    jaeger: Jaeger = Jaeger()
     spans: Spans = Spans()
     service: Service = Service()
     cluster: Cluster = Cluster()

@@ -101,7 +101,7 @@ class Controller:
         """
         self._news = asyncio.Event()
         self.scopes = {one: Scope(Ledger(settings), partial(watch, one), clock, self._news) for one in list(namespaces) or [""]}
-        self.outbox = Outbox(self._spans_of, backend.encode)
+        self.outbox = Outbox(self._spans_of, backend.encode, backend.shared)
         self.sender = Sender(backend, self.outbox, self._acknowledge, clock, pace, report, measure_try)
         self.lost_spans: Counter[str] = Counter()
         """By reason."""

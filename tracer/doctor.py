@@ -13,8 +13,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from urllib.parse import urlencode
 
+from tracer.backends import backend_of
 from tracer.clock import Clock
-from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outcome import Delivered, Outcome, Partly, Refused, Rejected, Retry
 from tracer.errors import ApiError, BackendError, InputError, RightsError, TracerError
 from tracer.kube import questions
@@ -342,25 +342,26 @@ def _clock_words(offset_s: float | None) -> str:
 
 async def _backend(settings: Settings, clock: Clock) -> Finding:
     """Send a test span."""
-    otlp, began_s = settings.config.otlp, clock.now_s()
+    began_s = clock.now_s()
     try:
         async with Transport(settings.transport, clock) as transport:
-            backend = OtlpHttp(transport, otlp.endpoint, settings.endpoint_name, is_compressed=otlp.compression == "gzip")
+            backend = backend_of(settings, transport)
             outcome = await backend.send(backend.encode((_test_span(clock),)), settings.try_timeout_s)
     except InputError as error:
         return _failed(Check.BACKEND, str(error).rstrip("."), _CONFIGURED, InputError)
     took = f"{(clock.now_s() - began_s) * 1000:.0f} ms"
-    return _understood(outcome, f"{settings.endpoint_name} took a test span within {took}")
+    taken = "Jaeger's Thrift" if settings.config.exporter == "jaeger" else "OTLP"
+    return _understood(outcome, f"{settings.endpoint_name} took a test span within {took}", taken)
 
 
-def _understood(outcome: Outcome, took: str) -> Finding:
+def _understood(outcome: Outcome, took: str, taken: str) -> Finding:
     match outcome:
         case Delivered(warning):
             return Finding(Check.BACKEND, State.OK, took, warning and f"it says: {warning}")
         case Partly(_, why) | Rejected(why):
             return _failed(Check.BACKEND, f"{why} (a test span)", "ask those who run it why", BackendError)
         case Retry(why):
-            return _failed(Check.BACKEND, why, f"see that it runs and takes OTLP over HTTP; {_CONFIGURED}", BackendError)
+            return _failed(Check.BACKEND, why, f"see that it runs and takes {taken} over HTTP; {_CONFIGURED}", BackendError)
         case Refused(why):
             return _failed(Check.BACKEND, why, _CONFIGURED, BackendError)
 

@@ -144,7 +144,7 @@ class Delivery:
         self._due: dict[str, list[SpanRecord]] = {}
         """What is to be sent, by UID; a recording tells nothing twice, so nothing else needs to be asked."""
         self._due_spans = 0
-        self._outbox = Outbox(lambda uid: self._due.pop(uid, []), backend.encode)
+        self._outbox = Outbox(lambda uid: self._due.pop(uid, []), backend.encode, backend.shared)
         self.sender = Sender(backend, self._outbox, lambda _uid, _spans: None, clock, pace)
 
     @property

@@ -12,11 +12,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, get_origin
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
-from tracer.config import ENVIRONMENT_PREFIX, KEYS, OTLP_VARIABLE, TRACES_PATH, TRACES_VARIABLE, Config, Key, Otlp
+from tracer.config import (
+    ENVIRONMENT_PREFIX,
+    JAEGER_PATH,
+    JAEGER_VARIABLE,
+    KEYS,
+    OTLP_VARIABLE,
+    TRACES_PATH,
+    TRACES_VARIABLE,
+    Config,
+    Key,
+    Otlp,
+)
 from tracer.delivery.policy import LONGEST_TRY_TIMEOUT_S, TRY_TIMEOUT_S
 from tracer.documents import yaml_documents
 from tracer.errors import InputError
@@ -28,7 +39,9 @@ from tracer.transport import TransportSettings, header_fault, is_direct, without
 CONFIG_VARIABLE = "TRACER_CONFIG"
 # Kubernetes writes such variables into every Pod for a Service that is called `tracer` or `tracer-...`.
 _SERVICE_VARIABLE = re.compile(r"TRACER_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
-_FIXED = {(f"{TRACES_VARIABLE}PROTOCOL", f"{OTLP_VARIABLE}PROTOCOL"): "http/protobuf", ("OTEL_TRACES_EXPORTER",): "otlp"}
+_PROTOCOL_VARIABLES, _PROTOCOL = (f"{TRACES_VARIABLE}PROTOCOL", f"{OTLP_VARIABLE}PROTOCOL"), "http/protobuf"
+_OF_ANOTHER_ENDPOINT = {*_PROTOCOL_VARIABLES, *KEYS["exporter"].also}
+_OF_THE_OTHER_EXPORTER = {"otlp": JAEGER_VARIABLE, "jaeger": OTLP_VARIABLE}
 _PROXIES = {"http": ("HTTP_PROXY", "http_proxy"), "https": ("HTTPS_PROXY", "https_proxy")}
 _PROXY_ADDRESS = re.compile(r"https?://[^\s/?#]+/?")
 _HEADERS_VARIABLES = (f"{TRACES_VARIABLE}HEADERS", f"{OTLP_VARIABLE}HEADERS")
@@ -44,7 +57,7 @@ OTHER_VARIABLES: Mapping[tuple[str, ...], str] = {
     (CONFIG_VARIABLE,): "the YAML file with settings, unless `--config` names one",
     _HEADERS_VARIABLES: "headers to send, as `name=value,name=value`, percent-encoded",
     _TIMEOUT_VARIABLES: f"how long a try may take at first: milliseconds from 1 to {_LONGEST_TRY_MS}",
-    **{names: f"`{allowed}`; anything else is refused, unless a setting names the endpoint" for names, allowed in _FIXED.items()},
+    _PROTOCOL_VARIABLES: f"`{_PROTOCOL}`; anything else is refused, unless a setting names the endpoint",
     **{names: f"the proxy on the way to an endpoint that is `{scheme}`" for scheme, names in _PROXIES.items()},
     ("NO_PROXY", "no_proxy"): "what is reached without the proxy, with commas",
 }
@@ -92,10 +105,15 @@ class Settings:
         )
 
     @property
+    def endpoint(self) -> str:
+        """Where it is sent."""
+        return _endpoint(self.config)
+
+    @property
     def endpoint_name(self) -> str:
         """What sentences call the endpoint."""
         way = f" (through the proxy {without_credentials(self.proxy)})" if self.proxy else ""
-        return f"{self.config.otlp.endpoint}{way}"
+        return f"{self.endpoint}{way}"
 
     @property
     def transport(self) -> TransportSettings:
@@ -111,8 +129,8 @@ class Settings:
         )
 
     def sending_to(self, endpoint: str) -> "Settings":
-        """Give the same, but for where it is sent: an endpoint without proxy, certificates or headers."""
-        config = msgspec.structs.replace(self.config, otlp=Otlp(endpoint=endpoint))
+        """Give the same, but for where it is sent: an endpoint that takes OTLP, without proxy, certificates or headers."""
+        config = msgspec.structs.replace(self.config, exporter="otlp", otlp=Otlp(endpoint=endpoint))
         return replace(self, config=config, headers=(), proxy="")
 
     def lines(self) -> Iterator[tuple[str, str, str]]:
@@ -134,7 +152,8 @@ def load(
 ) -> Settings:
     """Put the settings together from flags (by key), the environment, and a file's name and content.
 
-    For what sends nothing, what other programs are told of sending is not looked at.
+    For what sends nothing, what other programs are told of sending is not looked at. What they are told of the exporter does not
+    count where our own otlp.endpoint is given, nor what they are told of an exporter that is not the one.
 
     Raises InputError for whatever is not known or not allowed: it names key, value, what is allowed, and the source.
     """
@@ -145,35 +164,26 @@ def load(
         }
     _refuse_unknown_variables(variables)
     written = _read_file(*file) if file is not None else {}
-    values: dict[str, Any] = {}
+    endpoint = KEYS["otlp.endpoint"]
+    if endpoint.name in flags or endpoint.variable in variables or endpoint.name in written:
+        variables = {name: value for name, value in variables.items() if name not in _OF_ANOTHER_ENDPOINT}
+    values: dict[str, Any] = {"exporter": KEYS["exporter"].default}
     sources: dict[str, str] = {}
-    for key in KEYS.values():
+    for key in sorted(KEYS.values(), key=lambda key: key.name != "exporter"):  # it decides which variables count
         for source, value in _said(key, flags, variables, written, file[0] if file is not None else ""):
             converted = _convert(key, source, value)  # also of what another source goes before, so that no mistake sleeps
             if key.name not in sources:
                 values[key.name], sources[key.name] = converted, source
+        others = _OF_THE_OTHER_EXPORTER[values["exporter"]]
+        variables = {name: value for name, value in variables.items() if not name.startswith(others)}
     config = msgspec.convert(_nested(values), Config)
-    endpoint = KEYS["otlp.endpoint"]
-    if sources.get(endpoint.name) not in {endpoint.flag, endpoint.variable, file[0] if file is not None else endpoint.flag}:
-        _refuse_other_protocols(variables)
-    headers, try_timeout_s, proxy = _headers(variables, sources), _try_timeout_s(variables, sources), ""
-    for variable in _PROXIES[urlsplit(config.otlp.endpoint).scheme]:
-        if variable in variables and not proxy:
-            proxy, sources[_PROXY] = variables[variable], variable
-            if not _is_proxy(proxy):
-                shown = without_credentials(proxy)[:_SHOWN_CHARACTERS]
-                raise InputError(f"{variable} is {shown}; allowed: an address such as http://proxy:3128.")
-    no_proxy = variables.get("NO_PROXY") or variables.get("no_proxy", "")
-    if proxy and is_direct(config.otlp.endpoint, no_proxy):
-        proxy, sources[_PROXY] = "", "NO_PROXY"
-    return Settings(config, sources, headers, try_timeout_s, proxy)
+    _refuse_other_protocols(variables)
+    headers, try_timeout_s = _headers(variables, sources), _try_timeout_s(variables, sources)
+    return Settings(config, sources, headers, try_timeout_s, _proxy(_endpoint(config), variables, sources))
 
 
-def _is_proxy(address: str) -> bool:
-    try:
-        return bool(_PROXY_ADDRESS.fullmatch(address) and urlsplit(address).hostname and urlsplit(address).port != 0)
-    except ValueError:
-        return False
+def _endpoint(config: Config) -> str:
+    return config.jaeger.endpoint if config.exporter == "jaeger" else config.otlp.endpoint
 
 
 # ---------------------------------------------------------------- what each source says
@@ -200,8 +210,8 @@ def _convert(key: Key, source: str, value: object) -> object:
             converted = msgspec.convert(_parts(key, value), key.type, strict=False)
         else:
             converted = msgspec.convert(list(value.items()) if isinstance(value, dict) else value, key.type)
-        if key.name == "otlp.endpoint":
-            return _with_path(converted, source)
+        if key.name in _PATHS:
+            return _PATHS[key.name](converted, source)
     except (msgspec.ValidationError, ValueError) as error:
         shown = without_credentials(_shown(value))[:_SHOWN_CHARACTERS]
         raise InputError(f"{key.name} is {shown} ({source}); allowed: {key.allowed}.") from error
@@ -218,17 +228,31 @@ def _parts(key: Key, text: str) -> object:
     return [part.split("=", 1) for part in parts] if key.type.__origin__ == Mappings else parts
 
 
-def _with_path(address: str, source: str) -> str:
+def _otlp_address(address: str, source: str) -> str:
     """Complete an address; OpenTelemetry's variable for traces alone holds the whole of it. Raises ValueError if it is none."""
-    said = urlsplit(address)
-    if not said.hostname or said.port == 0:
-        raise ValueError(address)
+    said = _taken_apart(address)
     path = said.path.rstrip("/")
     if path.endswith(TRACES_PATH):
         return f"{said.scheme}://{said.netloc}{path}"
     if path and source == f"{TRACES_VARIABLE}ENDPOINT":
         return address
     return f"{said.scheme}://{said.netloc}{path}{TRACES_PATH}"
+
+
+def _jaeger_address(address: str, _: str) -> str:
+    """Complete an address that has no path. Raises ValueError if it is none."""
+    said = _taken_apart(address)
+    return address if said.path.strip("/") else f"{said.scheme}://{said.netloc}{JAEGER_PATH}"
+
+
+def _taken_apart(address: str) -> SplitResult:
+    said = urlsplit(address)
+    if not said.hostname or said.port == 0:
+        raise ValueError(address)
+    return said
+
+
+_PATHS = {"otlp.endpoint": _otlp_address, "jaeger.endpoint": _jaeger_address}
 
 
 def _read_file(name: str, content: bytes) -> dict[str, object]:
@@ -278,10 +302,9 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _refuse_other_protocols(variables: Mapping[str, str]) -> None:
     """Refuse what OpenTelemetry's variables ask for and is not there, rather than send something else than was asked for."""
-    for names, allowed in _FIXED.items():
-        name = next((name for name in names if name in variables), None)
-        if name is not None and variables[name] != allowed:
-            raise InputError(f"{name} is {variables[name][:_SHOWN_CHARACTERS]}; allowed: {allowed}.")
+    name = next((name for name in _PROTOCOL_VARIABLES if name in variables), None)
+    if name is not None and variables[name] != _PROTOCOL:
+        raise InputError(f"{name} is {variables[name][:_SHOWN_CHARACTERS]}; allowed: {_PROTOCOL}.")
 
 
 def _headers(variables: Mapping[str, str], sources: dict[str, str]) -> tuple[tuple[str, str], ...]:
@@ -309,6 +332,26 @@ def _try_timeout_s(variables: Mapping[str, str], sources: dict[str, str]) -> flo
         raise InputError(f"{source} is {said[:_SHOWN_CHARACTERS]}; allowed: milliseconds from 1 to {_LONGEST_TRY_MS}.")
     sources[_TRY_TIMEOUT] = source
     return int(said) / 1000
+
+
+def _proxy(endpoint: str, variables: Mapping[str, str], sources: dict[str, str]) -> str:
+    variable = next((name for name in _PROXIES[urlsplit(endpoint).scheme] if name in variables), None)
+    if variable is None:
+        return ""
+    proxy, sources[_PROXY] = variables[variable], variable
+    if not _is_proxy(proxy):
+        shown = without_credentials(proxy)[:_SHOWN_CHARACTERS]
+        raise InputError(f"{variable} is {shown}; allowed: an address such as http://proxy:3128.")
+    if is_direct(endpoint, variables.get("NO_PROXY") or variables.get("no_proxy", "")):
+        proxy, sources[_PROXY] = "", "NO_PROXY"
+    return proxy
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        return bool(_PROXY_ADDRESS.fullmatch(address) and urlsplit(address).hostname and urlsplit(address).port != 0)
+    except ValueError:
+        return False
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

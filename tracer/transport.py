@@ -426,7 +426,9 @@ def _half_an_answer(error: Exception) -> NoAnswer:
     if not isinstance(error, aiohttp.ClientResponseError):
         return NoAnswer(Reason.LOST, "broke off before it had answered")
     if _HTTP2_SETTINGS in error.message:
-        return NoAnswer(Reason.UNUSABLE, "speaks gRPC; give the port for HTTP, usually 4318 instead of 4317")
+        return NoAnswer(
+            Reason.UNUSABLE, "speaks gRPC; give the port for HTTP, usually 4318 instead of 4317, or 14268 instead of 14250"
+        )
     return NoAnswer(Reason.LOST, "answered with something that is no HTTP")
 
 

@@ -20,7 +20,7 @@ from tracer.settings import load
 
 TEXT = (CHART / "values.yaml").read_text()
 VALUES: Json = yaml.safe_load(TEXT)
-DIFFERS = {"otlp.endpoint": "http://jaeger:4318"}
+DIFFERS = {"otlp.endpoint": "http://jaeger:4318", "jaeger.endpoint": "http://jaeger:14268"}
 """In a Pod the program's own default leads nowhere."""
 OPEN = {"global", "nodeAffinity", "podAffinity", "podAntiAffinity"}
 """What others than the chart say: Helm, and a Pod's own long specification."""

@@ -56,9 +56,9 @@ def deliver(cluster: Cluster, path: Path, caller_began_after_ns: int) -> Deliver
     return Delivered(path, printed, first, second, otlp.one_by_one(caller))
 
 
-def tracer(*arguments: str) -> str:
+def tracer(*arguments: str, python: str | Path = sys.executable) -> str:
     """Run the program as a user does; it must do well."""
-    done = subprocess.run([sys.executable, "-m", "tracer", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-m", "tracer", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -125,6 +125,12 @@ def as_shown(one: ResourceSpans) -> Json:
     }
 
 
+def as_shown_of_thrift(one: ResourceSpans) -> Json:
+    """Say the same of a span that came as Thrift: its end is rounded up to a microsecond, so that it has a length."""
+    span, shown = otlp.span_of(one), as_shown(one)
+    return {**shown, "duration": -(-span.end_time_unix_nano // 1000) - shown["startTime"]}
+
+
 def _by_key(span: Json, process: Json) -> Json:
     logs = [{"timestamp": log["timestamp"], "fields": _pairs(log["fields"])} for log in span["logs"]]
     return {

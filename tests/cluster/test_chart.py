@@ -539,6 +539,7 @@ def test_what_is_said_in_the_end(notes: Callable[[Json], str]) -> None:
     assert "watches all namespaces and sends traces to https://collector.example:4318." in said
     assert f"helm test {RELEASE} -n {NAMESPACE} --logs" in said
     assert "watches ci, release and" in notes(WATCHED)
+    assert "sends traces to http://jaeger:14268." in notes({"config": {"exporter": "jaeger"}})
     assert "each of the 2 replicas" in notes({"config": {"leader": {"enabled": False}}})
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise, repeat
 
 import pytest
 
 from tests.kit import ManualClock, span_record
-from tests.replies import floods, hang, lies, refuses_span, rejects, reset, says, takes_at_most
+from tests.replies import floods, hang, lies, refuses_span, rejects, reset, says, span_names, takes_at_most
 from tracer.delivery.ledger import Due
 from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outbox import Outbox
@@ -18,11 +20,27 @@ from tracer.demo.receiver import Receiver, Reply, acknowledge
 from tracer.telemetry.records import Slot, SpanRecord
 from tracer.transport import Transport, TransportSettings
 
-MakeBackend = Callable[[Transport, str], Backend]
-BACKENDS: dict[str, MakeBackend] = {
-    "OTLP/HTTP": OtlpHttp,
-    "OTLP/HTTP, gzip": lambda transport, url: OtlpHttp(transport, url, is_compressed=True),
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A protocol: its backend, and a receiver of what it sends."""
+
+    make: Callable[[Transport, str], Backend]
+    receiver: type[Receiver] = Receiver
+    names: Callable[[bytes], list[str]] = span_names
+    """Name the spans of a request."""
+
+
+OTLP: dict[str, Spoken] = {
+    "OTLP/HTTP": Spoken(OtlpHttp),
+    "OTLP/HTTP, gzip": Spoken(lambda transport, url: OtlpHttp(transport, url, is_compressed=True)),
 }
+BACKENDS = dict(OTLP)
+if find_spec("thrift") is not None:  # in the environment of its own that tests/test_jaeger.py runs this file in
+    from tests.jaeger.receiver import ThriftReceiver, thrift_names
+    from tracer.delivery.jaeger import JaegerThrift
+
+    BACKENDS["Jaeger Thrift"] = Spoken(JaegerThrift, ThriftReceiver, thrift_names)
 OBJECTS, SPANS = 40, 8
 TRY_S = 0.3  # for a backend that hangs; the waits between tries are the manual clock's, and take no time
 
@@ -30,14 +48,14 @@ TRY_S = 0.3  # for a backend that hangs; the waits between tries are the manual 
 class Run:
     """One sender with a backend, and spans of some objects."""
 
-    def __init__(self, make: MakeBackend, receiver: Receiver, clock: ManualClock, transport: Transport) -> None:
+    def __init__(self, spoken: Spoken, receiver: Receiver, clock: ManualClock, transport: Transport) -> None:
         """Offer everything."""
         self.due = {f"uid-{n}": {one.slot: one for one in _spans(f"uid-{n}")} for n in range(OBJECTS)}
         self.all = {span.span_id for spans in self.due.values() for span in spans.values()}
         self.settled: list[Slot] = []
         self.receiver = receiver
-        backend = make(transport, receiver.url)
-        self.outbox = Outbox(lambda uid: list(self.due[uid].values()), backend.encode)
+        backend = spoken.make(transport, receiver.url)
+        self.outbox = Outbox(lambda uid: list(self.due[uid].values()), backend.encode, backend.shared)
         self.sender = Sender(backend, self.outbox, self._acknowledge, clock, Pace(usual_timeout_s=TRY_S))
         for uid, spans in self.due.items():
             self.outbox.offer(Due(uid, "ns", len(spans)))
@@ -73,13 +91,13 @@ def _spans(uid: str) -> list[SpanRecord]:
     return [span_record(uid, f"{uid}/{number}", "a text") for number in range(SPANS)]
 
 
-def run(make: MakeBackend, replies: Iterable[Reply], is_over: Callable[[Run], bool] | None = None) -> tuple[Run, ManualClock]:
+def run(spoken: Spoken, replies: Iterable[Reply], is_over: Callable[[Run], bool] | None = None) -> tuple[Run, ManualClock]:
     """Send everything to a backend that replies so, until it is delivered or something else is so."""
 
     async def main() -> tuple[Run, ManualClock]:
         clock = ManualClock()
-        async with Receiver(replies) as receiver, Transport(TransportSettings(), clock) as transport:
-            one = Run(make, receiver, clock, transport)
+        async with spoken.receiver(replies) as receiver, Transport(TransportSettings(), clock) as transport:
+            one = Run(spoken, receiver, clock, transport)
             await one.until(is_over or (lambda it: it.outbox.is_empty))
             one.check_books()
             return one, clock
@@ -87,13 +105,14 @@ def run(make: MakeBackend, replies: Iterable[Reply], is_over: Callable[[Run], bo
     return asyncio.run(main())
 
 
-backends = pytest.mark.parametrize("make", BACKENDS.values(), ids=BACKENDS.keys())
+backends = pytest.mark.parametrize("spoken", BACKENDS.values(), ids=BACKENDS.keys())
+those_that_count = pytest.mark.parametrize("spoken", OTLP.values(), ids=OTLP.keys())
 
 
 @backends
-def test_everything_is_delivered_once(make: MakeBackend) -> None:
+def test_everything_is_delivered_once(spoken: Spoken) -> None:
     """A backend that is well gets every span once."""
-    one, clock = run(make, [])
+    one, clock = run(spoken, [])
     assert set(one.receiver.spans) == one.all
     assert set(one.receiver.times_taken.values()) == {1}
     assert (clock.slept, one.sender.trouble, one.outbox.books.rejected) == ([], None, 0)
@@ -114,9 +133,9 @@ SOME_TROUBLE: dict[str, Sequence[Reply]] = {
 
 @backends
 @pytest.mark.parametrize("replies", SOME_TROUBLE.values(), ids=SOME_TROUBLE.keys())
-def test_what_fails_for_a_while_loses_nothing(make: MakeBackend, replies: Sequence[Reply]) -> None:
+def test_what_fails_for_a_while_loses_nothing(spoken: Spoken, replies: Sequence[Reply]) -> None:
     """Whatever the trouble is, when it is over every span arrives, once."""
-    one, clock = run(make, replies)
+    one, clock = run(spoken, replies)
     assert set(one.receiver.spans) == one.all
     assert len(clock.slept) >= len(replies)
     assert one.sender.trouble is None
@@ -135,16 +154,16 @@ UNKNOWN: dict[str, Sequence[Reply]] = {
 @pytest.mark.row("B10", "B11")
 @backends
 @pytest.mark.parametrize("replies", UNKNOWN.values(), ids=UNKNOWN.keys())
-def test_what_may_have_arrived_is_sent_again_with_the_same_bytes(make: MakeBackend, replies: Sequence[Reply]) -> None:
+def test_what_may_have_arrived_is_sent_again_with_the_same_bytes(spoken: Spoken, replies: Sequence[Reply]) -> None:
     """If nobody knows whether a request arrived, it is sent again, and the same span has the same content."""
-    one, _ = run(make, replies)
+    one, _ = run(spoken, replies)
     assert set(one.receiver.spans) == one.all
     assert max(one.receiver.times_taken.values()) > 1
 
 
 @pytest.mark.row("B7")
 @backends
-def test_a_backend_is_left_alone_as_long_as_it_asks(make: MakeBackend) -> None:
+def test_a_backend_is_left_alone_as_long_as_it_asks(spoken: Spoken) -> None:
     """Nothing is sent before the wait that a backend asks for is over, by any of the requests; it is obeyed up to 5 minutes."""
     asked: list[float] = []
 
@@ -162,8 +181,8 @@ def test_a_backend_is_left_alone_as_long_as_it_asks(make: MakeBackend) -> None:
         waits = ["17", "86400", "0"]
         replies = [noting(says(429, Retry_After=wait)) for wait in waits]
         replies += [noting(says(503)), noting(says(401))]
-        async with Receiver(replies) as receiver, Transport(TransportSettings(), clock) as transport:
-            one = Run(make, receiver, clock, transport)
+        async with spoken.receiver(replies) as receiver, Transport(TransportSettings(), clock) as transport:
+            one = Run(spoken, receiver, clock, transport)
             await one.until(lambda it: it.outbox.is_empty)
             one.check_books()
         asked.extend(later - earlier for earlier, later in pairwise(called))
@@ -174,9 +193,9 @@ def test_a_backend_is_left_alone_as_long_as_it_asks(make: MakeBackend) -> None:
 
 
 @backends
-def test_a_backend_that_asks_for_no_wait_is_left_alone_all_the_same(make: MakeBackend) -> None:
+def test_a_backend_that_asks_for_no_wait_is_left_alone_all_the_same(spoken: Spoken) -> None:
     """A wait of nothing, or until a moment that has passed, does not make the sender knock without a pause."""
-    one, clock = run(make, [says(503, Retry_After="0")] * 5)
+    one, clock = run(spoken, [says(503, Retry_After="0")] * 5)
     assert set(one.receiver.spans) == one.all
     assert sum(clock.slept) > 0
     assert len(clock.slept) >= 5
@@ -184,9 +203,9 @@ def test_a_backend_that_asks_for_no_wait_is_left_alone_all_the_same(make: MakeBa
 
 @pytest.mark.row("B4")
 @backends
-def test_what_a_person_must_mend_is_tried_every_half_minute(make: MakeBackend) -> None:
+def test_what_a_person_must_mend_is_tried_every_half_minute(spoken: Spoken) -> None:
     """Wrong credentials or a wrong address cost nothing but time."""
-    one, clock = run(make, repeat(says(403)), lambda it: len(it.receiver.requests) == 4)
+    one, clock = run(spoken, repeat(says(403)), lambda it: len(it.receiver.requests) == 4)
     assert set(clock.slept) == {REFUSED_WAIT_S}
     assert len(clock.slept) >= 3
     assert isinstance(one.sender.trouble, Refused)
@@ -194,28 +213,28 @@ def test_what_a_person_must_mend_is_tried_every_half_minute(make: MakeBackend) -
 
 
 @pytest.mark.row("B9")
-@backends
-def test_partial_success_is_counted_and_not_sent_again(make: MakeBackend) -> None:
+@those_that_count
+def test_partial_success_is_counted_and_not_sent_again(spoken: Spoken) -> None:
     """What a backend says that it did not take is rejected, by its own number and reason, and never offered again."""
-    one, _ = run(make, [rejects(3, "too old")])
+    one, _ = run(spoken, [rejects(3, "too old")])
     assert (one.outbox.books.rejected, list(one.sender.rejections.values())) == (3, [3])
     assert "too old" in next(iter(one.sender.rejections))
     assert set(one.receiver.times_taken.values()) == {1}
 
 
 @pytest.mark.row("B9")
-@backends
-def test_a_backend_cannot_reject_more_than_it_was_sent(make: MakeBackend) -> None:
+@those_that_count
+def test_a_backend_cannot_reject_more_than_it_was_sent(spoken: Spoken) -> None:
     """A lie about the number of rejected spans does not spoil the books."""
-    one, _ = run(make, [rejects(10**12)])
+    one, _ = run(spoken, [rejects(10**12)])
     assert one.outbox.books.rejected <= len(one.all)
 
 
 @pytest.mark.row("B3")
 @backends
-def test_one_bad_span_does_not_spoil_the_others(make: MakeBackend) -> None:
+def test_one_bad_span_does_not_spoil_the_others(spoken: Spoken) -> None:
     """A span for which a backend refuses any request is found by halving, in few requests, and rejected; the others arrive."""
-    one, clock = run(make, repeat(refuses_span("uid-7/3")))
+    one, clock = run(spoken, repeat(refuses_span("uid-7/3", names=spoken.names)))
     assert (one.outbox.books.rejected, len(one.receiver.spans)) == (1, len(one.all) - 1)
     assert one.sender.requests.total() <= 2 * len(one.all).bit_length() + 3
     assert len(clock.slept) <= 1
@@ -223,44 +242,44 @@ def test_one_bad_span_does_not_spoil_the_others(make: MakeBackend) -> None:
 
 @pytest.mark.row("B8")
 @backends
-def test_a_span_that_breaks_a_backend_is_given_up_only_after_many_tries(make: MakeBackend) -> None:
+def test_a_span_that_breaks_a_backend_is_given_up_only_after_many_tries(spoken: Spoken) -> None:
     """A request that gives 500 again and again while others pass is treated like a bad one."""
-    one, _ = run(make, repeat(refuses_span("uid-7/3", status=500)))
+    one, _ = run(spoken, repeat(refuses_span("uid-7/3", status=500, names=spoken.names)))
     assert (one.outbox.books.rejected, len(one.receiver.spans)) == (1, len(one.all) - 1)
 
 
 @pytest.mark.row("B8")
 @backends
 @pytest.mark.parametrize("status", [400, 500])
-def test_a_backend_that_refuses_everything_costs_no_span(make: MakeBackend, status: int) -> None:
+def test_a_backend_that_refuses_everything_costs_no_span(spoken: Spoken, status: int) -> None:
     """While nothing passes, no request is at fault: everything is kept, and delivered when the backend is well again."""
-    one, _ = run(make, [says(status)] * 100)
+    one, _ = run(spoken, [says(status)] * 100)
     assert set(one.receiver.spans) == one.all
     assert one.outbox.books.rejected == 0
 
 
 @pytest.mark.row("B8")
 @backends
-def test_an_outage_is_no_blame(make: MakeBackend) -> None:
+def test_an_outage_is_no_blame(spoken: Spoken) -> None:
     """What failed often while the backend was away is as good as new when it is back: one 500 then costs nothing."""
-    one, _ = run(make, [*[says(503)] * 20, acknowledge, *[says(500)] * 8])
+    one, _ = run(spoken, [*[says(503)] * 20, acknowledge, *[says(500)] * 8])
     assert set(one.receiver.spans) == one.all
     assert one.outbox.books.rejected == 0
 
 
 @pytest.mark.row("B6")
 @backends
-def test_a_request_that_is_too_large_is_halved(make: MakeBackend) -> None:
+def test_a_request_that_is_too_large_is_halved(spoken: Spoken) -> None:
     """A backend that takes small requests gets small ones."""
-    one, _ = run(make, repeat(takes_at_most(20)))
+    one, _ = run(spoken, repeat(takes_at_most(20, spoken.names)))
     assert set(one.receiver.spans) == one.all
     assert one.outbox.books.rejected == 0
 
 
 @backends
-def test_stopping_loses_nothing(make: MakeBackend) -> None:
+def test_stopping_loses_nothing(spoken: Spoken) -> None:
     """What was under way when the sender was stopped is still held."""
-    one, _ = run(make, [hang] * 100, lambda it: len(it.receiver.requests) > 2)
+    one, _ = run(spoken, [hang] * 100, lambda it: len(it.receiver.requests) > 2)
     assert one.outbox.books.delivered == 0
     assert sum(map(len, one.due.values())) == len(one.all)
     assert isinstance(one.sender.trouble, Retry)

@@ -189,3 +189,21 @@ def test_what_is_built_for_sending_is_bounded() -> None:
                 flying.append(request)
         assert outbox.books.held <= HELD_SPANS + 512
         assert sum(len(request.body) for request in flying) <= HELD_BYTES + 512 * span_bytes
+
+
+def test_a_request_holds_what_may_share_one() -> None:
+    """Where spans need something in common, none shares a request with one that has it not; the books are the same."""
+    outbox = Outbox(
+        lambda uid: [span_record(uid, f"{uid}/{number}") for number in range(3)],
+        lambda taken: b"x" * len(taken),
+        lambda span: span.name.rpartition("/")[2],
+    )
+    for uid in ("a", "b"):
+        outbox.offer(Due(uid, "ns", 3))
+    requests = [request for _ in range(4) if (request := outbox.next_request(512)) is not None]
+    assert [[span.name for span in request.spans] for request in requests] == [[f"a/{n}", f"b/{n}"] for n in range(3)]
+    assert outbox.books.held == 6
+    for request in requests:
+        outbox.settle(request, 0)
+    assert outbox.is_empty
+    assert outbox.books.delivered == 6

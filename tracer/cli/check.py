@@ -2,9 +2,11 @@
 
 import click
 
+from tracer.backends import backend_of
 from tracer.cli.options import EVERYTHING, read_settings, settings_options
+from tracer.clock import Clock
 from tracer.explain.terminal.glyphs import printable
-from tracer.transport import read_headers, tls_context
+from tracer.transport import Transport, read_headers, tls_context
 
 
 @click.command()
@@ -13,12 +15,13 @@ def check(config_file: str | None, **given: str | None) -> None:
     """Validate the configuration and print it, each value with its source; secrets are hidden, and nothing is connected to.
 
     A flag goes before the environment, the environment before the file, the file before the default. What OpenTelemetry defines
-    in OTEL_EXPORTER_OTLP_*, OTEL_EXPORTER_OTLP_TRACES_* and OTEL_SERVICE_NAME counts after TRACER_*; HTTPS_PROXY, HTTP_PROXY and
-    NO_PROXY are honoured.
+    in OTEL_EXPORTER_OTLP_*, OTEL_EXPORTER_OTLP_TRACES_*, OTEL_TRACES_EXPORTER, OTEL_EXPORTER_JAEGER_ENDPOINT and
+    OTEL_SERVICE_NAME counts after TRACER_*; HTTPS_PROXY, HTTP_PROXY and NO_PROXY are honoured.
     """
     settings = read_settings(config_file, given)
     tls_context(settings.transport)
     read_headers(settings.transport)
+    backend_of(settings, Transport(settings.transport, Clock()))
     rows = [("setting", "value", "source")]
     for name, value, source in settings.lines():
         first, *others = value.split("\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tracer.cli.options import RENDERING, SENDING, read_settings, settings_options
+from tracer.cli.options import RENDERING, SENDING_OTLP, read_settings, settings_options
 from tracer.cli.printing import console
 from tracer.demo.player import packaged_recordings, play
 from tracer.errors import InputError
@@ -20,7 +20,7 @@ _DEFAULT = "failing-step"
 @click.option(
     "--speed", type=click.FloatRange(min=0.1), default=4.0, show_default=True, help="How many times faster than it was."
 )
-@settings_options(*SENDING, *RENDERING)
+@settings_options(*SENDING_OTLP, *RENDERING)
 def demo(recording: str | None, speed: float, config_file: str | None, **given: str | None) -> None:
     """Play a real recording through the whole product: steps appear as the backend has them, then the waterfall.
 
@@ -31,7 +31,8 @@ def demo(recording: str | None, speed: float, config_file: str | None, **given: 
     if not math.isfinite(speed):
         raise InputError(f"--speed {speed} is no speed; give a number such as 4.")
     is_sent = given.get("otlp_endpoint") is not None
-    play(console(), _path(recording), speed, read_settings(config_file, given, sends=is_sent), is_sent=is_sent)
+    settings = read_settings(config_file, {**given, "exporter": "otlp"}, sends=is_sent)
+    play(console(), _path(recording), speed, settings, is_sent=is_sent)
 
 
 def _path(recording: str | None) -> Path:

@@ -15,7 +15,8 @@ from tracer.settings import CONFIG_VARIABLE, Settings, load
 
 RENDERING = ("spans.", "service.", "cluster.")
 """What enters the bytes of a span."""
-SENDING = ("otlp.",)
+SENDING_OTLP = ("otlp.",)
+SENDING = ("exporter", *SENDING_OTLP, "jaeger.")
 WATCHING = ("watch.",)
 SERVING = ("listen", "stuck_after_s", "log.")
 REMEMBERING = ("lookback", "leader.")

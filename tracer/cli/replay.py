@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
+from tracer.backends import backend_of
 from tracer.cli.options import RENDERING, SENDING, read_settings, settings_options
 from tracer.cli.printing import Count, all_rows_option, note, output_option, printer_of, report
 from tracer.cli.progress import Sending, reading
 from tracer.clock import Clock
 from tracer.delivery.ledger import Ledger
-from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outcome import Refused
 from tracer.delivery.policy import Pace
 from tracer.errors import BackendError, InputError, TracerError
@@ -53,7 +53,7 @@ def replay(
     config_file: str | None,
     **given: str | None,
 ) -> None:
-    """Send the spans of recorded runs to an OTLP/HTTP backend, such as Jaeger.
+    """Send the spans of recorded runs to a backend that takes OTLP over HTTP, such as Jaeger, or an old Jaeger.
 
     PATH is a folder with watch.jsonl or objects.json, a file of watch events, what `kubectl get -o json|yaml` prints, or - for
     standard input. Each PATH stands by itself: give runs and what they own together. Sending twice leaves the same spans, for the
@@ -80,10 +80,11 @@ def replay(
         if output in {None, "text"}:
             click.echo(f"{count}; nothing was sent.", err=True)
         return
-    clock, otlp = Clock(), settings.config.otlp
+    clock = Clock()
     transport = Transport(settings.transport, clock)
-    backend = OtlpHttp(transport, otlp.endpoint, settings.endpoint_name, is_compressed=otlp.compression == "gzip")
-    delivery = Delivery(backend, clock, timeout_s, count.add, Pace(usual_timeout_s=settings.try_timeout_s))
+    delivery = Delivery(
+        backend_of(settings, transport), clock, timeout_s, count.add, Pace(usual_timeout_s=settings.try_timeout_s)
+    )
     sending = Sending([path for path, _ in replays], delivery, is_shown=output is None)
     signal.signal(signal.SIGINT, _interrupt)
     try:

@@ -8,7 +8,7 @@ Source: deficit round robin, Shreedhar and Varghese 1995.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 from tracer.delivery.ledger import Due
@@ -24,11 +24,13 @@ _TURN_SPANS = 64  # what a namespace may send before the next one's turn: a few 
 SpansOf = Callable[[str], list[SpanRecord]]
 """Build what is due of an object and not acknowledged, by its UID."""
 Encode = Callable[[tuple[SpanRecord, ...]], bytes]
+Shared = Callable[[SpanRecord], Hashable]
+"""Say what all spans of a request must have in common with one."""
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Spans that are sent together, always as the same bytes."""
+    """Spans that are sent together, always as the same bytes; they have in common what the backend wants to be shared."""
 
     spans: tuple[SpanRecord, ...]
     body: bytes
@@ -55,11 +57,14 @@ class Books:
 class Outbox:
     """What waits, what is ready and what is under way."""
 
-    def __init__(self, spans_of: SpansOf, encode: Encode, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(
+        self, spans_of: SpansOf, encode: Encode, shared: Shared = lambda _: None, most_waiting: int = MOST_WAITING
+    ) -> None:
         """Begin with nothing due."""
         self.books = Books()
         self._spans_of = spans_of
         self._encode = encode
+        self._shared = shared
         self._most_waiting = most_waiting
         self._waiting: dict[str, deque[Due]] = {}
         """By namespace, in the order of their turns."""
@@ -159,8 +164,12 @@ class Outbox:
                 self._parts[due.uid] = len(built)
                 spans += built
         self.books.offered += len(spans)
-        for start in range(0, len(spans), most_spans):
-            self._ready.extend(self._requests(tuple(spans[start : start + most_spans])))
+        groups: dict[Hashable, list[SpanRecord]] = {}
+        for span in spans:
+            groups.setdefault(self._shared(span), []).append(span)
+        for group in groups.values():
+            for start in range(0, len(group), most_spans):
+                self._ready.extend(self._requests(tuple(group[start : start + most_spans])))
 
     def _next_due(self) -> Due | None:
         """Take the next object: a namespace gives way once it has sent its share; what it sent beyond counts in its next turn."""

@@ -1,5 +1,6 @@
 """What did one try to send come to? The words in which every backend answers."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, assert_never
@@ -90,6 +91,9 @@ def answered(outcome: Outcome) -> Answered:
 
 class Backend(Protocol):
     """Where spans are sent. It knows one protocol, and neither keeps nor repeats anything."""
+
+    def shared(self, span: SpanRecord) -> Hashable:
+        """Say what all spans of a request must have in common with this one; None if nothing."""
 
     def encode(self, spans: tuple[SpanRecord, ...]) -> bytes:
         """Write the request that carries the spans, always with the same bytes."""

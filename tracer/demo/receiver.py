@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from aiohttp import web
 
@@ -25,6 +25,8 @@ MOST_REQUEST_BYTES = 64 << 20
 class Receiver:
     """Takes spans. Open it with `async with`; each request gets the next reply, or an acknowledgement if none is left."""
 
+    path: ClassVar[str] = TRACES_PATH
+    """Where it takes them."""
     replies: Iterable["Reply"] = ()
     tls: ssl.SSLContext | None = None
     spans: dict[bytes, set[bytes]] = field(default_factory=dict)
@@ -52,7 +54,7 @@ class Receiver:
         site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self.tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http{'s' if self.tls is not None else ''}://{host}:{port}{TRACES_PATH}"
+        self.url = f"http{'s' if self.tls is not None else ''}://{host}:{port}{self.path}"
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -63,16 +65,24 @@ class Receiver:
         """Give the next requests these replies, and then acknowledge again."""
         self._left = iter(replies)
 
+    def read(self, body: bytes) -> list[tuple[bytes, bytes]]:
+        """Give the id of each span of a request, and its whole content. Raises ValueError if it is none."""
+        return otlp.read_spans(body)
+
+    def confirm(self) -> web.StreamResponse:
+        """Say that all of a request was taken."""
+        return web.Response(body=b"", content_type=PROTOBUF)
+
     def take(self, body: bytes) -> int:
         """Take a request's spans; give their number."""
-        taken = otlp.read_spans(body)
+        taken = self.read(body)
         for span_id, content in taken:
             self.spans.setdefault(span_id, set()).add(content)
             self.times_taken[span_id] += 1
         return len(taken)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if request.method != "POST" or request.path != TRACES_PATH:
+        if request.method != "POST" or request.path != self.path:
             return web.Response(status=HTTPStatus.NOT_FOUND)
         body = await request.read()  # unpacked, if it was packed
         if self.keeps_requests:
@@ -90,4 +100,4 @@ async def acknowledge(receiver: Receiver, _: web.Request, body: bytes) -> web.St
         receiver.take(body)
     except ValueError as error:
         return web.Response(status=HTTPStatus.BAD_REQUEST, text=str(error))
-    return web.Response(body=b"", content_type=PROTOBUF)
+    return receiver.confirm()

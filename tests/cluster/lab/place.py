@@ -21,6 +21,8 @@ WEBHOOK_ADDRESS = "10.96.0.10"
 """The Service of Tekton's webhook, relayed likewise."""
 API_PORT, ETCD_PORT, WEBHOOK_PORT = 16443, 23790, 18443
 JAEGER_OTLP_PORT, JAEGER_QUERY_PORT, JAEGER_HEALTH_PORT = 4318, 16686, 13133
+JAEGER_THRIFT_PORT = 14268
+"""Where it takes what was sent to a Jaeger before 1.35."""
 AUDITED, INSTALLED = "tracer", "tracer-system"
 """The namespaces of whose ServiceAccounts the API server notes every request: of accounts beside Pods, and of the chart's own."""
 

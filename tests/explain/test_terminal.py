@@ -31,7 +31,7 @@ from tests.kit import (
     task_run,
 )
 from tracer.delivery.ledger import Ledger
-from tracer.explain.terminal.glyphs import duration, printable
+from tracer.explain.phrases import duration, printable
 from tracer.explain.terminal.picture import print_waterfall
 from tracer.explain.waterfall import Waterfall, waterfalls
 from tracer.tekton.observation import Seen

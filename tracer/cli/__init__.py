@@ -22,7 +22,7 @@ from tracer.cli.record import record
 from tracer.cli.replay import replay
 from tracer.cli.run import run
 from tracer.errors import TracerError
-from tracer.explain.terminal.glyphs import printable
+from tracer.explain.phrases import printable
 from tracer.telemetry import otlp
 
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130

@@ -3,7 +3,7 @@
 import click
 
 from tracer.cli.options import EVERYTHING, read_settings, settings_options
-from tracer.explain.terminal.glyphs import printable
+from tracer.explain.phrases import printable
 from tracer.transport import read_headers, tls_context
 
 

@@ -23,7 +23,7 @@ from tracer.clock import Clock
 from tracer.delivery.ledger import Ledger
 from tracer.delivery.readings import Loss
 from tracer.errors import ApiError, InputError
-from tracer.explain.terminal.glyphs import printable
+from tracer.explain.phrases import printable
 from tracer.explain.waterfall import Waterfall, waterfalls
 from tracer.kube.credentials import InCluster, Kubeconfig
 from tracer.kube.recording import STDIN, find_recording

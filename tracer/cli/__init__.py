@@ -27,8 +27,8 @@ from tracer.telemetry import otlp
 
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
 _LIBRARIES = (
-    *("aiohttp", "click", "kubernetes", "msgspec", "opentelemetry-proto", "prometheus-client", "protobuf", "PyYAML", "rich"),
-    "tenacity",
+    *("aiohttp", "click", "jinja2", "kubernetes", "msgspec", "opentelemetry-proto", "prometheus-client", "protobuf", "PyYAML"),
+    *("rich", "tenacity"),
 )
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 

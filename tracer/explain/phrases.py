@@ -4,11 +4,11 @@ Keeps: no control character of a name or a message passes `printable`.
 Must not know: what draws it, colours, widths, the present time.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tracer.explain.causes import Cause, Leg
 from tracer.explain.rows import Row, RowKind
 from tracer.explain.waterfall import Waterfall
 from tracer.tekton.times import SECOND_NS, rfc3339
@@ -49,10 +49,12 @@ def duration(nanoseconds: int) -> str:
 
 
 def say_instant(instant_ns: int) -> str:
-    """Write when it was: `2026-11-21 15:43:47.579 UTC`, as finely as it is known."""
-    second, _, _ = rfc3339(instant_ns).replace("T", " ").partition("Z")
-    rest = f"{instant_ns % SECOND_NS:09}".rstrip("0")
-    return f"{second}{'.' * bool(rest)}{rest} UTC"
+    """Write when it was: `2026-11-21 15:43:47.579 UTC`, to the second, the millisecond or finer, as it is known."""
+    second = rfc3339(instant_ns).replace("T", " ").removesuffix("Z")
+    parts = re.findall("...", f"{instant_ns % SECOND_NS:09}")
+    while parts and parts[-1] == "000":
+        parts.pop()
+    return f"{second}{'.' if parts else ''}{''.join(parts)} UTC"
 
 
 def say_run(picture: Waterfall) -> str:
@@ -61,11 +63,11 @@ def say_run(picture: Waterfall) -> str:
 
 
 def say_end(picture: Waterfall) -> tuple[str, str]:
-    """Say how it ended, or where it stands, and in which time."""
+    """Say how it ended, or where it stands, and in which time, the second to follow the first at once."""
     took = duration(picture.end_ns - picture.start_ns)
     if picture.is_finished:
-        return picture.root.result, f"in {took}"
-    return str(picture.root.state), f"for {took} now" if picture.is_until_now else f"last heard of {took} after it began"
+        return picture.root.result, f" in {took}"
+    return str(picture.root.state), f" for {took} now" if picture.is_until_now else f", last heard of {took} after it began"
 
 
 def say_result(row: Row) -> str:
@@ -104,11 +106,11 @@ def ask_why(picture: Waterfall) -> str:
     return _QUESTIONS.get(picture.root.result, "Why it failed")
 
 
-def say_cause(cause: Cause) -> str:
-    """Say a cause's reason and exit code."""
-    facts = [cause.row.reason] if cause.row.reason else []
-    if cause.row.exit_code is not None:
-        facts.append(f"exit code {cause.row.exit_code}")
+def say_reason(row: Row) -> str:
+    """Say the reason for which it ended, and the exit code."""
+    facts = [row.reason] if row.reason else []
+    if row.exit_code is not None:
+        facts.append(f"exit code {row.exit_code}")
     return ", ".join(facts)
 
 
@@ -123,13 +125,12 @@ def time_spent(picture: Waterfall) -> Iterator[Spent]:
     if not picture.critical_path or picture.root.is_point:
         return
     whole_ns = _whole_ns(picture)
-    by_path: dict[tuple[str, ...], list[Leg]] = {}
+    rows: dict[tuple[str, ...], Row] = {}
+    spent_ns: dict[tuple[str, ...], int] = {}
     for leg in picture.critical_path:
-        by_path.setdefault(leg.path, []).append(leg)
-    legs = [
-        Spent(path, turns[0].row, spent_ns := sum(leg.duration_ns for leg in turns), spent_ns / whole_ns)
-        for path, turns in by_path.items()
-    ]
+        rows.setdefault(leg.path, leg.row)
+        spent_ns[leg.path] = spent_ns.get(leg.path, 0) + leg.duration_ns
+    legs = [Spent(path, row, spent_ns[path], spent_ns[path] / whole_ns) for path, row in rows.items()]
     longest = {leg.path for leg in sorted(legs, key=lambda leg: -leg.duration_ns)[:_LEGS_SHOWN]}
     shown = [leg for leg in legs if leg.path in longest and leg.share >= _SMALL_SHARE]
     yield from shown

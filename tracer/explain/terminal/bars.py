@@ -13,7 +13,6 @@ from tracer.explain.phrases import printable, say_duration, say_result, ticks
 from tracer.explain.rows import Row, RowKind
 from tracer.explain.terminal.glyphs import Glyphs, fit, mark_of, style_of
 from tracer.explain.waterfall import Waterfall
-from tracer.tekton.reasons import Result
 
 _LABEL_SHARE, LABEL_LIMIT = 0.38, 44
 DURATION_WIDTH = 8
@@ -51,14 +50,10 @@ def tree_lines(root: Row, glyphs: Glyphs, *, fold: bool) -> Iterator[Line]:
 def _below(row: Row, guides: str, glyphs: Glyphs, *, fold: bool) -> Iterator[Line]:
     for index, child in enumerate(row.children):
         is_last = index == len(row.children) - 1
-        folded = sum(1 for _ in child.walk()) - 1 if fold and _went_well(child) else 0
+        folded = sum(1 for _ in child.walk()) - 1 if fold and child.went_well else 0
         yield Line(child, guides + (glyphs.last if is_last else glyphs.branch), folded)
         if not folded:
             yield from _below(child, guides + (glyphs.gap if is_last else glyphs.pipe), glyphs, fold=fold)
-
-
-def _went_well(row: Row) -> bool:
-    return row.kind is RowKind.TASK and row.result == Result.SUCCESS and not any(below.is_error for below in row.walk())
 
 
 def find_layout(width: int, lines: list[Line]) -> Layout:

@@ -11,9 +11,9 @@ from tracer.explain.phrases import (
     ask_why,
     duration,
     printable,
-    say_cause,
     say_end,
     say_instant,
+    say_reason,
     say_run,
     say_shares,
     time_spent,
@@ -33,7 +33,7 @@ def say_head(picture: Waterfall, glyphs: Glyphs, width: int) -> list[Text]:
         (printable(f"{picture.kind} {say_run(picture)}" if picture.namespace else say_run(picture)), "bold"),
         "  ",
         (ended, f"bold {style}"),
-        (f" {when}" if picture.is_finished or picture.is_until_now else f", {when}", "bold"),
+        (when, "bold"),
     )
     facts = [f"began {say_instant(picture.start_ns)}", f"trace {picture.trace_id}"]
     if width >= NARROWEST_WITH_BARS + 16:
@@ -54,7 +54,7 @@ def say_why(picture: Waterfall, glyphs: Glyphs, width: int) -> Iterator[Text]:
 def _cause(cause: Cause, picture: Waterfall, glyphs: Glyphs) -> Text:
     result = cause.row.result
     style = STYLES.get(result, "")
-    facts = printable(say_cause(cause))
+    facts = printable(say_reason(cause.row))
     return Text.assemble(
         (f"  {glyphs.marks.get(result, glyphs.dot)} ", style),
         (printable(glyphs.into.join(cause.path) or picture.run_name), "bold"),

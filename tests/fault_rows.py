@@ -173,5 +173,6 @@ ROWS = (
     Row("S20", "CL", "the Lease or the checkpoint holds nonsense"),
     Row("S21", "T", "tenants who see each other's traces", DESTINATIONS),
     Row("S22", "T", "a package that was swapped"),
+    Row("S23", "T", "names that become markup or a script in a page, or an address that runs code"),
 )
 BY_NAME = {row.name: row for row in ROWS}

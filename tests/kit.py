@@ -260,3 +260,20 @@ def ended(code: int, finished: float | None, text: str | None = None, *, began: 
 def running(began: float = 2) -> Json:
     """Make the state of a container that runs."""
     return {"running": {"startedAt": at(began)}}
+
+
+def large_run(tasks: int) -> list[SpanRecord]:
+    """Tell a run of many tasks with five steps each, of which one fails; the spans."""
+    values: list[Json] = []
+    for index in range(tasks):
+        uid = f"task-{index}"
+        bad = index == 7
+        how = succeeded("False", "StepFailed", "bad") if bad else succeeded("True", "Succeeded")
+        status: Json = {"startTime": at(2), "completionTime": at(40), "podName": f"pod-{index}", "conditions": how}
+        labels = {"tekton.dev/pipelineTask": f"task-{index}"}
+        values.append(task_run(status, uid=uid, created=1, owner=owner("PipelineRun", "r"), labels=labels))
+        states = {f"step{step}": ended(int(bad and step == 4), 6 + step, message(5 + step)) for step in range(5)}
+        values.append(pod(states, f"pod-uid-{index}", f"pod-{index}", created=3, owner=owner("TaskRun", uid)))
+    done: Json = {"startTime": at(1), "completionTime": at(41), "conditions": succeeded("False", "Failed", "one failed")}
+    values.append({**pipeline_run(done), "metadata": meta("big", "r")})
+    return list(drive([(1, Seen(read(value))) for value in values]).spans.values())

@@ -54,6 +54,7 @@ def test_explain_tells_the_truth_where_tekton_does_not() -> None:
         (["explain", "-f", TIMEOUT, "TaskRun/run"], "no run TaskRun/run"),
         (["explain", "-f", TWO_RUNS], "tells of 2 runs; name one of"),
         (["explain", "-f", TIMEOUT, "run", "--last"], "exclude each other"),
+        (["explain", "-f", TIMEOUT, "--html", "run.html", "-o", "json"], "--html FILE and -o exclude each other"),
         (["demo", "failing-stp"], "did you mean failing-step?"),
         (["demo", "--speed", "0"], "--speed"),
         (["explane"], "explane"),
@@ -206,6 +207,52 @@ def test_children_that_are_missing_are_named() -> None:
     done = tracer("explain", "-f", "-", stdin="\n".join(alone) + "\n")
     assert done.returncode == 0
     assert "1 children that a run names were not in the input" in done.stderr
+
+
+def test_a_page_is_a_file(tmp_path: Path) -> None:
+    """`--html` writes the page whole, says where it is, and draws nothing; on standard output it is the same bytes."""
+    page = tmp_path / "run.html"
+    page.write_text("what was there before")
+    done = tracer("explain", "-f", TIMEOUT, "--html", str(page), PYTHONHASHSEED="1")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"tracer: the page is in {page}; open it with a browser.\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["run.html"]
+    again = tracer("explain", "-f", TIMEOUT, "--html", "-", PYTHONHASHSEED="2", PYTHONIOENCODING="ascii")
+    assert (again.returncode, again.stderr, again.stdout) == (0, "", page.read_text())
+
+
+def test_a_page_through_a_link(tmp_path: Path) -> None:
+    """A link goes on to lead where it leads, and the page is there."""
+    (tmp_path / "link").symlink_to(tmp_path / "page")
+    assert tracer("explain", "-f", TIMEOUT, "--html", str(tmp_path / "link")).returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "page").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("FOLDER", "--html names the folder FOLDER; name a file in it, such as FOLDER/run.html."),
+        ("FOLDER/none/run.html", "there is no folder FOLDER/none; make it, or name another file."),
+        ("FOLDER/" + "n" * 300, "cannot be written: File name too long; let --html name a file"),
+        ("/proc/run.html", "/proc/run.html cannot be written: No such file or directory; let --html name a file"),
+        ("/dev/full", "/dev/full cannot be written: No space left on device; let --html name a file"),
+    ],
+)
+def test_a_page_that_cannot_be_written(tmp_path: Path, target: str, said: str) -> None:
+    """It is one sentence that says what, where and what to do, and exit code 2."""
+    done = tracer("explain", "-f", TIMEOUT, "--html", target.replace("FOLDER", str(tmp_path)))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said.replace("FOLDER", str(tmp_path)) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_page_needs_what_draws_pages() -> None:
+    """A command that draws no page does not load the library of templates."""
+    check = "import sys; from tracer.cli import cli; sys.argv = ['tracer', 'explain', '-f', sys.argv[1]]; "
+    check += "cli.main(standalone_mode=False); assert 'jinja2' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check, TIMEOUT], cwd=HERE.parent, stdout=subprocess.DEVNULL, check=True)
 
 
 def test_a_run_that_its_caller_did_not_sample_is_drawn_all_the_same() -> None:

@@ -19,9 +19,9 @@ from tests.kit import (
     drive,
     ended,
     facts,
+    large_run,
     message,
     meta,
-    owner,
     pipeline_run,
     pod,
     read,
@@ -31,7 +31,7 @@ from tests.kit import (
     task_run,
 )
 from tracer.delivery.ledger import Ledger
-from tracer.explain.terminal.glyphs import duration, printable
+from tracer.explain.phrases import duration, printable
 from tracer.explain.terminal.picture import print_waterfall
 from tracer.explain.waterfall import Waterfall, waterfalls
 from tracer.tekton.observation import Seen
@@ -95,27 +95,9 @@ def test_colour_says_nothing_alone() -> None:
     assert "\x1b[31m" not in no_colour
 
 
-def large(tasks: int) -> Waterfall:
-    """Tell a run of many tasks with five steps each, of which one fails."""
-    values: list[Json] = []
-    for index in range(tasks):
-        uid = f"task-{index}"
-        bad = index == 7
-        how = succeeded("False", "StepFailed", "bad") if bad else succeeded("True", "Succeeded")
-        status: Json = {"startTime": at(2), "completionTime": at(40), "podName": f"pod-{index}", "conditions": how}
-        labels = {"tekton.dev/pipelineTask": f"task-{index}"}
-        values.append(task_run(status, uid=uid, created=1, owner=owner("PipelineRun", "r"), labels=labels))
-        states = {f"step{step}": ended(int(bad and step == 4), 6 + step, message(5 + step)) for step in range(5)}
-        values.append(pod(states, f"pod-uid-{index}", f"pod-{index}", created=3, owner=owner("TaskRun", uid)))
-    done: Json = {"startTime": at(1), "completionTime": at(41), "conditions": succeeded("False", "Failed", "one failed")}
-    values.append({**pipeline_run(done), "metadata": meta("big", "r")})
-    (picture,) = waterfalls(drive([(1, Seen(read(value))) for value in values]).spans.values())
-    return picture
-
-
 def test_five_hundred_spans_stay_readable() -> None:
     """A large run folds what went well and opens what failed; `--all` draws every row."""
-    picture = large(70)
+    (picture,) = waterfalls(large_run(70))
     rows = sum(1 for _ in picture.root.walk())
     assert rows > 500
     drawn = draw(picture, 100)

@@ -22,13 +22,13 @@ from tracer.cli.record import record
 from tracer.cli.replay import replay
 from tracer.cli.run import run
 from tracer.errors import EXIT_CODES, TracerError
-from tracer.explain.terminal.glyphs import printable
+from tracer.explain.phrases import printable
 from tracer.telemetry import otlp
 
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
 _LIBRARIES = (
-    *("aiohttp", "click", "kubernetes", "msgspec", "opentelemetry-proto", "prometheus-client", "protobuf", "PyYAML", "rich"),
-    "tenacity",
+    *("aiohttp", "click", "jinja2", "kubernetes", "msgspec", "opentelemetry-proto", "prometheus-client", "protobuf", "PyYAML"),
+    *("rich", "tenacity"),
 )
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _EXIT_CODES = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}."

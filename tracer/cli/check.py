@@ -5,7 +5,7 @@ import click
 from tracer.backends import backend_of
 from tracer.cli.options import EVERYTHING, read_settings, settings_options
 from tracer.clock import Clock
-from tracer.explain.terminal.glyphs import printable
+from tracer.explain.phrases import printable
 from tracer.transport import Transport, read_headers, tls_context
 
 

@@ -9,7 +9,7 @@ import click
 from tracer.cli.options import SENDING, WATCHING, cluster_options, open_api, read_settings, settings_options
 from tracer.clock import Clock
 from tracer.doctor import Check, Finding, State, diagnose
-from tracer.explain.terminal.glyphs import printable
+from tracer.explain.phrases import printable
 
 _STATE_WIDTH, _CHECK_WIDTH = (max(map(len, words)) for words in (State, Check))
 

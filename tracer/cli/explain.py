@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tracer.cli.files import STDOUT, check_target, write_whole
 from tracer.cli.options import (
     RENDERING,
     cluster_options,
@@ -23,7 +24,7 @@ from tracer.clock import Clock
 from tracer.delivery.ledger import Ledger
 from tracer.delivery.readings import Loss
 from tracer.errors import ApiError, InputError
-from tracer.explain.terminal.glyphs import printable
+from tracer.explain.phrases import printable
 from tracer.explain.waterfall import Waterfall, waterfalls
 from tracer.kube.credentials import InCluster, Kubeconfig
 from tracer.kube.recording import STDIN, find_recording
@@ -42,6 +43,7 @@ _SHORT_KINDS = {"pr": "PipelineRun", "pipelineruns": "PipelineRun", "tr": "TaskR
 @cluster_options
 @click.option("--last", is_flag=True, help="Take the newest run.")
 @output_option
+@click.option("--html", metavar="FILE", help="Write one page for a browser instead, that loads nothing; - for standard output.")
 @all_rows_option
 @settings_options(*RENDERING)
 def explain(
@@ -51,6 +53,7 @@ def explain(
     kubeconfig: str | None,
     context: str | None,
     output: str | None,
+    html: str | None,
     *,
     all_namespaces: bool,
     last: bool,
@@ -65,6 +68,10 @@ def explain(
     """
     if run is not None and last:
         raise InputError("RUN and --last exclude each other; give one of them.")
+    if html is not None and output is not None:
+        raise InputError("--html FILE and -o exclude each other; give one of them.")
+    if html is not None:
+        check_target("--html", html)
     if path is not None and (namespaces or all_namespaces or kubeconfig or context):
         raise InputError("-f PATH reads a recording, and no cluster; leave it out, or the cluster's flags.")
     # People may look at a run that its caller did not sample; it is not sent all the same.
@@ -80,7 +87,13 @@ def explain(
         meant = read_namespaces(namespaces, all_namespaces=all_namespaces, default=api.namespace)
         who_tells, told = _read_cluster(one, api, meant)
     picture = _choose(waterfalls(told, one.ledger.unfinished(), one.until_ns, is_now=path is None), run, who_tells, last=last)
-    if output == "otlp":
+    if html is not None:
+        from tracer.explain.page import render  # noqa: PLC0415 - jinja2, which no other command needs
+
+        write_whole("--html", html, render(picture, show_all=show_all))
+        if html != STDOUT:
+            note(f"the page is in {printable(html)}; open it with a browser.")
+    elif output == "otlp":
         request = OneRequest()
         request.add(row.span for row in picture.root.walk() if row.span is not None)
         request.close()

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from tracer.delivery.readings import Loss
 from tracer.explain.document import document
+from tracer.explain.phrases import printable
 from tracer.explain.rows import is_top
-from tracer.explain.terminal.glyphs import printable
 from tracer.explain.terminal.picture import PIPE_WIDTH, print_waterfall
 from tracer.explain.waterfall import Waterfall, waterfalls
 from tracer.replay import Replay

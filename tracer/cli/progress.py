@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column
 from rich.text import Text
 
-from tracer.explain.terminal.glyphs import printable
+from tracer.explain.phrases import printable
 from tracer.kube.recording import Progress, size_bytes
 from tracer.replay import Delivery
 

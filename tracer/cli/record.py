@@ -22,7 +22,7 @@ from tracer.cli.printing import note, report_malformed
 from tracer.clock import Clock
 from tracer.errors import InputError
 from tracer.events import Event, What
-from tracer.explain.terminal.glyphs import printable
+from tracer.explain.phrases import printable
 from tracer.kube.credentials import InCluster, Kubeconfig
 from tracer.kube.recorder import Recorder
 from tracer.kube.watches import Watches

@@ -17,7 +17,7 @@ from tracer.delivery.ledger import Ledger
 from tracer.delivery.outcome import Refused
 from tracer.delivery.policy import Pace
 from tracer.errors import BackendError, InputError, TracerError
-from tracer.explain.terminal.glyphs import printable
+from tracer.explain.phrases import printable
 from tracer.kube.recording import find_recording
 from tracer.replay import Delivery, Replay
 from tracer.transport import Transport

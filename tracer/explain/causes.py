@@ -18,10 +18,7 @@ class Cause:
 
     path: tuple[str, ...]
     """Names from the task down to the step."""
-    result: str
-    reason: str
-    exit_code: int | None
-    message: str
+    row: Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +26,14 @@ class Leg:
     """One leg of the critical path: what the run was waiting for, and how long."""
 
     path: tuple[str, ...]
-    kind: RowKind
-    duration_ns: int
+    row: Row
+    start_ns: int
+    end_ns: int
+
+    @property
+    def duration_ns(self) -> int:
+        """How long the run waited for it, this time."""
+        return self.end_ns - self.start_ns
 
 
 def find_causes(root: Row, path: tuple[str, ...] = ()) -> Iterator[Cause]:
@@ -41,9 +44,9 @@ def find_causes(root: Row, path: tuple[str, ...] = ()) -> Iterator[Cause]:
     blamed = [child for child in _last_attempt(root.children) if _is_to_blame(child, root)]
     below = [cause for child in blamed for cause in find_causes(child, here)]
     # A run, an attempt, and a task that only repeats how its step ended, say less than what is below them.
-    below = [cause for cause in below if not cause.message or cause.message != root.message]
+    below = [cause for cause in below if not cause.row.message or cause.row.message != root.message]
     if not below or (root.kind is RowKind.TASK and not root.message.startswith(_STEP_ENDED)):
-        yield Cause(here, root.result, root.reason, root.exit_code, root.message)
+        yield Cause(here, root)
     yield from below
 
 
@@ -70,7 +73,7 @@ def critical_path(root: Row, until_ns: int, path: tuple[str, ...] = ()) -> tuple
     cursor = min(until_ns, root.end_ns if root.end_ns is not None else until_ns)
     rest = [child for child in root.children if child.start_ns is not None and child.end_ns is not None and not child.is_point]
     if not rest:
-        return (Leg(here, root.kind, cursor - root.start_ns),) if cursor > root.start_ns else ()
+        return (Leg(here, root, root.start_ns, cursor),) if cursor > root.start_ns else ()
     ending = sorted(rest, key=lambda child: child.end_ns or 0)
     going_on: list[tuple[int, int, Row]] = []  # what had begun by the cursor and ended after it, the latest start first
     backward: list[tuple[Leg, ...]] = []

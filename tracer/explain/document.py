@@ -24,15 +24,16 @@ def document(picture: Waterfall) -> dict[str, Any]:
         "causes": [
             {
                 "path": list(cause.path),
-                "result": cause.result,
-                "reason": cause.reason,
-                "exitCode": cause.exit_code,
-                "message": cause.message,
+                "result": cause.row.result,
+                "reason": cause.row.reason,
+                "exitCode": cause.row.exit_code,
+                "message": cause.row.message,
             }
             for cause in picture.causes
         ],
         "criticalPath": [
-            {"path": list(leg.path), "kind": leg.kind, "durationS": leg.duration_ns / SECOND_NS} for leg in picture.critical_path
+            {"path": list(leg.path), "kind": leg.row.kind, "durationS": leg.duration_ns / SECOND_NS}
+            for leg in picture.critical_path
         ],
         "root": _row(picture.root),
     }

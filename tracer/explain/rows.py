@@ -51,6 +51,11 @@ class Row:
         """Whether it has a place in time and no duration."""
         return self.start_ns is not None and self.end_ns is not None and self.end_ns - self.start_ns <= 1
 
+    @property
+    def went_well(self) -> bool:
+        """Whether it is a task with nothing below it that is worth a look."""
+        return self.kind is RowKind.TASK and self.result == Result.SUCCESS and not any(below.is_error for below in self.walk())
+
     def walk(self) -> Iterator["Row"]:
         """Give the row and all below it, in the order of the picture."""
         yield self

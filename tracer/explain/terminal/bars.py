@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
+from tracer.explain.phrases import printable, say_duration, say_result, ticks
 from tracer.explain.rows import Row, RowKind
-from tracer.explain.terminal.glyphs import MINUTE_S, Glyphs, duration, fit, mark_of, printable, style_of
+from tracer.explain.terminal.glyphs import Glyphs, fit, mark_of, style_of
 from tracer.explain.waterfall import Waterfall
-from tracer.tekton.reasons import Result
-from tracer.tekton.times import SECOND_NS
 
 _LABEL_SHARE, LABEL_LIMIT = 0.38, 44
 DURATION_WIDTH = 8
 _NOTE_LIMIT = 32
-_AXIS_STEPS_S = tuple(base * 10**power for power in range(-3, 7) for base in (1, 2, 5))
 _CELLS_PER_TICK = 8
 NARROWEST_WITH_BARS = 64
 
@@ -52,20 +50,16 @@ def tree_lines(root: Row, glyphs: Glyphs, *, fold: bool) -> Iterator[Line]:
 def _below(row: Row, guides: str, glyphs: Glyphs, *, fold: bool) -> Iterator[Line]:
     for index, child in enumerate(row.children):
         is_last = index == len(row.children) - 1
-        folded = sum(1 for _ in child.walk()) - 1 if fold and _went_well(child) else 0
+        folded = sum(1 for _ in child.walk()) - 1 if fold and child.went_well else 0
         yield Line(child, guides + (glyphs.last if is_last else glyphs.branch), folded)
         if not folded:
             yield from _below(child, guides + (glyphs.gap if is_last else glyphs.pipe), glyphs, fold=fold)
 
 
-def _went_well(row: Row) -> bool:
-    return row.kind is RowKind.TASK and row.result == Result.SUCCESS and not any(below.is_error for below in row.walk())
-
-
 def find_layout(width: int, lines: list[Line]) -> Layout:
     """Say how wide each column is, on a terminal of this width."""
     widest = max(cell_len(line.guides) + 2 + cell_len(printable(line.row.name)) for line in lines)
-    notes = min(_NOTE_LIMIT, max(cell_len(say_result(line)) for line in lines))
+    notes = min(_NOTE_LIMIT, max(cell_len(say_line(line)) for line in lines))
     if width < NARROWEST_WITH_BARS:
         note = min(notes, max(0, width // 3))
         return Layout(label=max(8, min(widest, width - DURATION_WIDTH - note - 3)), bar=0, note=note)
@@ -74,15 +68,9 @@ def find_layout(width: int, lines: list[Line]) -> Layout:
     return Layout(label, bar=width - label - DURATION_WIDTH - note - 4, note=note)
 
 
-def say_result(line: Line) -> str:
-    """Say the result, and what is worth saying beside it."""
-    row = line.row
-    if row.kind is RowKind.PHASE:
-        return "error" if row.is_error else ""
-    result = row.result if row.end_ns is not None or row.result else str(row.state)
-    words = ["" if result == "skip" and row.note else result, row.note]
-    if line.folded:
-        words.append(f"+{line.folded} rows")
+def say_line(line: Line) -> str:
+    """Say the result, what is worth saying beside it, and how much is not drawn."""
+    words = (say_result(line.row), f"+{line.folded} rows" if line.folded else "")
     return printable(", ".join(word for word in words if word))
 
 
@@ -99,15 +87,9 @@ def draw_line(line: Line, picture: Waterfall, layout: Layout, glyphs: Glyphs) ->
     if layout.bar:
         text.append(" ")
         text.append_text(_bar(row, picture, layout.bar, glyphs))
-    text.append(f" {_duration_of(row, picture):>{DURATION_WIDTH}} ", "" if row.kind is not RowKind.PHASE else "bright_black")
-    text.append(" " + fit(say_result(line), layout.note, glyphs), style)
+    text.append(f" {say_duration(row, picture):>{DURATION_WIDTH}} ", "" if row.kind is not RowKind.PHASE else "bright_black")
+    text.append(" " + fit(say_line(line), layout.note, glyphs), style)
     return text
-
-
-def _duration_of(row: Row, picture: Waterfall) -> str:
-    if row.start_ns is None or row.is_point:
-        return ""
-    return duration((row.end_ns if row.end_ns is not None else picture.end_ns) - row.start_ns)
 
 
 def _bar(row: Row, picture: Waterfall, width: int, glyphs: Glyphs) -> Text:
@@ -140,21 +122,10 @@ def _halves(at_ns: int, picture: Waterfall, width: int) -> int:
 
 def draw_axis(picture: Waterfall, layout: Layout, glyphs: Glyphs) -> Text:
     """Write the time since the run began above the bars."""
-    whole_s = max(1, picture.end_ns - picture.start_ns) / SECOND_NS
-    most = max(2, round(layout.bar / _CELLS_PER_TICK))
-    step = next((one for one in _AXIS_STEPS_S if whole_s / one <= most), _AXIS_STEPS_S[-1])
     cells = [" "] * (layout.bar + DURATION_WIDTH)
-    tick = 0
-    while tick * step <= whole_s:
-        at = round(layout.bar * tick * step / whole_s)
-        label = f"{glyphs.tick}{_tick(tick * step)}"
+    for share, said in ticks(picture, max(2, round(layout.bar / _CELLS_PER_TICK))):
+        at = round(layout.bar * share)
+        label = f"{glyphs.tick}{said}"
         if at + len(label) <= len(cells):
             cells[at : at + len(label)] = label
-        tick += 1
     return Text(" " * (layout.label + 1) + "".join(cells), "bright_black")
-
-
-def _tick(seconds: float) -> str:
-    if seconds >= MINUTE_S:
-        return duration(round(seconds * SECOND_NS))
-    return f"{seconds:g} s" if seconds else "0"

@@ -1,18 +1,11 @@
-"""With which characters, colours and words is a run drawn?
+"""With which characters and colours is a run drawn?"""
 
-Keeps: no control character of a name or a message reaches the terminal.
-"""
-
-import unicodedata
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
 from tracer.explain.rows import Row, RowKind
 from tracer.lifecycle.facts import State
-from tracer.tekton.times import SECOND_NS
-
-MINUTE_S = 60  # and as many minutes in an hour
 
 STYLES = {
     "success": "green",
@@ -85,22 +78,6 @@ ASCII = Glyphs(
     into=" > ",
     ellipsis="~",
 )
-
-
-def printable(text: str) -> str:
-    """Replace what could move the cursor, ring a bell or turn the direction of writing."""
-    return "".join("�" if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else character for character in text)
-
-
-def duration(nanoseconds: int) -> str:
-    """Write a duration for people: `12 ms`, `3.58 s`, `4 m 05 s`, `2 h 03 m`."""
-    seconds = max(0, nanoseconds) / SECOND_NS
-    for below, text in ((0.9995, f"{seconds * 1000:.0f} ms"), (9.995, f"{seconds:.2f} s"), (59.95, f"{seconds:.1f} s")):
-        if seconds < below:
-            return text
-    minutes, rest = divmod(round(seconds), MINUTE_S)
-    hours, minutes = divmod(minutes, MINUTE_S)
-    return f"{hours} h {minutes:02} m" if hours else f"{minutes} m {rest:02} s"
 
 
 def fit(text: str, width: int, glyphs: Glyphs) -> str:

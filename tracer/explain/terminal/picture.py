@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.text import Text
 
+from tracer.explain.phrases import duration, printable
 from tracer.explain.rows import Row
 from tracer.explain.terminal.bars import (
     DURATION_WIDTH,
@@ -11,10 +12,10 @@ from tracer.explain.terminal.bars import (
     draw_axis,
     draw_line,
     find_layout,
-    say_result,
+    say_line,
     tree_lines,
 )
-from tracer.explain.terminal.glyphs import ASCII, UNICODE, duration, fit, mark_of, printable, style_of
+from tracer.explain.terminal.glyphs import ASCII, UNICODE, fit, mark_of, style_of
 from tracer.explain.terminal.words import say_head, say_where, say_why
 from tracer.explain.waterfall import Waterfall
 
@@ -63,5 +64,5 @@ def step_line(console: Console, row: Row, since_ns: int) -> Text:
         (f"{mark_of(row, glyphs)} ", style_of(row)),
         (fit(printable(row.name), step_width(console), glyphs), "bold"),
         f" {'' if row.is_point else duration(ended_ns - began_ns):>{DURATION_WIDTH}}  ",
-        (say_result(Line(row, "")), style_of(row)),
+        (say_line(Line(row, "")), style_of(row)),
     )

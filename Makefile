@@ -28,7 +28,7 @@ quick: check  ## check everything, test the pure rooms: under a minute
 docs: .venv/.dev  ## write the pages that are made from the code: docs/reference/ and two more
 	@$(PYTHON) -m tests.reference
 
-cluster-test: .venv/.dev .venv/.jaeger  ## test on a real cluster with a real Jaeger (root on Debian 12; PYTEST_ARGS as above)
+cluster-test: .venv/.dev .venv/.browser .venv/.jaeger  ## test on a real cluster with a real Jaeger (root on Debian 12; PYTEST_ARGS as above)
 	@$(PYTHON) -m pytest tests/cluster $(PYTEST_ARGS)
 
 cluster-faults: .venv/.dev  ## let everything fail on a real cluster, at length: a quarter of an hour
@@ -84,6 +84,7 @@ lock: .venv/.dev  ## pin the dependencies again (LOCK_ARGS='--upgrade --uploaded
 		--output-file requirements/image.txt setup.cfg
 	@.venv/bin/pip-compile $(LOCK_ARGS) --extra jaeger --constraint requirements/dev.txt --constraint requirements/image.txt \
 		--output-file requirements/jaeger.txt setup.cfg
+	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/browser.txt requirements/browser.in
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/build.txt requirements/build.in
 	@.venv/bin/pip-compile $(LOCK_ARGS) --output-file requirements/sbom.txt requirements/sbom.in
 
@@ -96,13 +97,19 @@ clean:  ## remove whatever make has made
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
+.venv/.browser: requirements/browser.txt .venv/.dev
+	@echo 'installing the locked driver of the browser ...'
+	@$(PIP) install --require-hashes -r requirements/browser.txt
+	@touch $@
+
 # Its pins may clash with what `make bench` installs; the tests that need it are run in it by tests/test_jaeger.py.
 .venv/.jaeger: requirements/jaeger.txt requirements/dev.txt setup.cfg | .venv/bin/pip
 	@echo 'installing the locked extra for an old Jaeger ...'
 	@$(PYTHON) -m venv --clear .venv/jaeger
 	@.venv/jaeger/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes \
 		-r requirements/dev.txt -r requirements/jaeger.txt
-	@.venv/jaeger/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore .venv/jaeger/bin/python -m pip --quiet --disable-pip-version-check \
+		install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.sbom: requirements/sbom.txt | .venv/bin/pip
@@ -113,7 +120,7 @@ clean:  ## remove whatever make has made
 .venv/.run: requirements/run.txt setup.cfg | .venv/bin/pip
 	@echo 'installing the locked dependencies ...'
 	@$(PIP) install --require-hashes -r requirements/run.txt
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation -e . # it warns of what is meant
 	@touch $@
 
 # Each interpreter is tried, not only looked up: a name on the PATH may be a shim, and Debian's python3 may lack venv.

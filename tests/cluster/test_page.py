@@ -168,7 +168,7 @@ def test_the_keyboard(desk: Desk) -> None:
     names = page.locator(f"{ROWS} .name").all_inner_texts()
 
     def here() -> str:
-        return page.locator(".row > summary:focus .name").inner_text()
+        return str(page.locator(".row > summary:focus .name").inner_text())
 
     page.get_by_role("button", name="Collapse all").focus()
     page.keyboard.press("Tab")

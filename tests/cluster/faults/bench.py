@@ -64,7 +64,7 @@ class Length:
 QUICK = ("handles-sigterm", "task-timeout", "on-error-continue")
 SLOW = ("cancel", "success", "failing-step", "retries", "finally-and-when")
 SHORT = Length(2, (3, 6), 10, 3, 6, 6, 18, 5, QUICK, 3, most_runs=4)
-LONG = Length(10, (2, 24), 90, 20, 30, 30, 30, 20, (*QUICK, *SLOW), 4)
+LONG = Length(10, (2, 32), 90, 20, 30, 30, 30, 20, (*QUICK, *SLOW), 4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The claim of the account: it sees what is lost, in conflict, repeated and told without its Pod. It needs no cluster."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,16 @@ def test_what_is_told_without_its_pod(recording: Path) -> None:
     assert books.without_pod == ["run-build-pod", "run-lint-pod"]
     with pytest.raises(AssertionError):
         books.check(sees_all=True)
+
+
+def test_what_came_after_an_api_server_was_away(recording: Path) -> None:
+    """Who knows that nothing can be heard waits on, and tells the truth; that replay gave up meanwhile does not count."""
+    events = [json.loads(line) for line in recording.read_text().splitlines()]
+    final = max(number for number, one in enumerate(events) if one["object"]["kind"] == "TaskRun")
+    late = [{**one, "at": one["at"] + 90 * (number > final)} for number, one in enumerate(events)]
+    recording.write_text("".join(f"{json.dumps(one)}\n" for one in late))
+    assert replay(recording) != WHOLE
+    account(recording, sent(WHOLE)).check(sees_all=True)
 
 
 def test_what_is_told_both_ways(recording: Path) -> None:

@@ -51,7 +51,7 @@ def test_without_a_cluster(tmp_path: Path) -> None:
     page = ROOT / "task-timeout.html"
     try:
         printed = follow(blocks(WITHOUT), tmp_path)
-        assert page.read_text().startswith("<!DOCTYPE html>")
+        assert page.read_text().startswith("<!doctype html>")
     finally:
         page.unlink(missing_ok=True)
     assert "never ran" in printed

@@ -1,6 +1,7 @@
 """The command line as a person meets it: what it prints, where, and its exit code."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit import HERE, RECORDINGS, SCENARIOS, pipeline_run, replay, succeeded
+from tracer.cli.files import write_whole
 from tracer.demo.player import packaged_recordings
 from tracer.telemetry import otlp
 
@@ -227,6 +229,34 @@ def test_a_page_through_a_link(tmp_path: Path) -> None:
     assert tracer("explain", "-f", TIMEOUT, "--html", str(tmp_path / "link")).returncode == 0
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "page").read_text().startswith("<!doctype html>")
+
+
+def test_a_page_is_read_by_whom_the_file_before_it_was_read_by(tmp_path: Path) -> None:
+    """A file keeps its mode, so that what was private stays private; a new one has what the shell's umask leaves."""
+    private, usual, new = (tmp_path / name for name in ("private", "usual", "new"))
+    private.touch(mode=0o600)
+    usual.touch()
+    for page, before in ((private, private), (new, usual)):
+        mode = before.stat().st_mode
+        assert tracer("explain", "-f", TIMEOUT, "--html", str(page)).returncode == 0
+        assert (page.stat().st_mode, page.stat().st_size > 0) == (mode, True), page.name
+
+
+def test_a_page_leaves_other_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process of the same number is writing in the folder, or left there, is neither in the way nor taken away."""
+    theirs, page = tmp_path / f".{os.getpid()}.half", tmp_path / "page"
+    theirs.write_text("theirs")
+    write_whole("--html", str(page), "whole")
+    assert (theirs.read_text(), page.read_text()) == ("theirs", "whole")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole("--html", str(page), "another")
+    assert {one.name for one in tmp_path.iterdir()} == {theirs.name, "page"}
+    assert page.read_text() == "whole"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """What waits, what is ready, what is under way; and that the books balance."""
 
 from collections import Counter
+from pathlib import Path
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from tests.kit import span_record
+from tests.kit import RECORDINGS, SCENARIOS, span_record
 from tracer.delivery.ledger import Due
 from tracer.delivery.outbox import HELD_BYTES, HELD_SPANS, REQUEST_BYTES, Outbox, Request
+from tracer.kube.recording import find_recording
+from tracer.replay import Replay
 from tracer.telemetry.records import Slot, SpanRecord
 
 
@@ -102,7 +106,9 @@ class Books(RuleBasedStateMachine):
         self.made = 0
         self.settled = 0
         self.flying = list[Request]()
-        self.outbox = Outbox(lambda uid: list(self.due[uid].values()), lambda spans: b"x" * (len(spans) * 9_000))
+        self.outbox = Outbox(
+            lambda uid: list(self.due[uid].values()), lambda spans: b"x" * (len(spans) * 9_000), lambda span: span.name[-1] < "3"
+        )
 
     @rule(uid=st.sampled_from("abcdefgh"), spans=st.integers(0, 700))
     def become_due(self, uid: str, spans: int) -> None:
@@ -120,6 +126,7 @@ class Books(RuleBasedStateMachine):
             return Request((), b"")
         slots = {span.slot for span in request.spans}
         assert len(slots) == len(request.spans)
+        assert len({span.name[-1] < "3" for span in request.spans}) == 1
         for other in self.flying:
             assert slots.isdisjoint(span.slot for span in other.spans)
         self.flying.append(request)
@@ -207,3 +214,20 @@ def test_a_request_holds_what_may_share_one() -> None:
         outbox.settle(request, 0)
     assert outbox.is_empty
     assert outbox.books.delivered == 6
+
+
+@pytest.mark.parametrize("path", [*RECORDINGS, *SCENARIOS], ids=lambda path: path.name)
+def test_children_go_before_their_parents_though_they_share_no_request(path: Path) -> None:
+    """A run has its resource in common with its tasks, and not with their steps: it still comes after all of them."""
+    due = dict[str, list[SpanRecord]]()
+    outbox = Outbox(lambda uid: due.pop(uid, []), lambda _: b"", lambda span: span.resource)
+    for _, one, spans in Replay().batches(find_recording(path)):
+        due.setdefault(one.uid, []).extend(spans)
+        outbox.offer(one)
+    sent = set[bytes]()
+    while (request := outbox.next_request(512)) is not None:
+        for span in request.spans:
+            assert span.parent_span_id not in sent, span.name
+            sent.add(span.span_id)
+        outbox.settle(request, 0)
+    assert outbox.books.delivered == len(sent)

@@ -111,7 +111,7 @@ def compare(
     for run in runs:
         assert run.is_over
         known |= {run.trace_id, *run.orphans}
-        of_run = {id_: span for one in (run.trace_id, *run.orphans) for id_, span in taken.get(one, {}).items()}
+        of_run = _joined(taken.get(one, {}) for one in (run.trace_id, *run.orphans))
         expected += len(run.expected)
         sight, end = _sight(run, of_run, successions, gaps)
         before = found[sight].lost
@@ -120,6 +120,16 @@ def compare(
             to_count += found[sight].lost - before
     found[Sight.WATCHED].foreign += sum(len(spans) for trace_id, spans in taken.items() if trace_id not in known)
     return Account(expected, sum(map(len, taken.values())), found, to_count)
+
+
+def _joined(traces: Iterable[Mapping[bytes, Taken]]) -> dict[bytes, Taken]:
+    """Put the traces of a run together: a span that is in two of them has two contents, for its trace is one of them."""
+    joined: dict[bytes, Taken] = {}
+    for trace in traces:
+        for span_id, one in trace.items():
+            known = joined.get(span_id, one)
+            joined[span_id] = Taken(known.digests | one.digests, min(known.at_s, one.at_s))
+    return joined
 
 
 def _sight(

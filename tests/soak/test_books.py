@@ -66,6 +66,13 @@ def test_a_task_that_is_found_without_its_run_is_told_alone() -> None:
     assert found(alone, 49, ends=(KILL,))[Sight.WATCHED].foreign == 1
 
 
+def test_what_is_told_in_two_traces_has_two_contents() -> None:
+    """The second does not hide the first: it is a conflict, and the run was whole when it was whole for the first time."""
+    twice = {**taken(Taken({b"1"}, 80), Taken({b"2"}, 80)), ORPHAN: {SPAN: Taken({b"3"}, 104)}}
+    watched = found(twice, 101, 110, ends=(KILL,))[Sight.WATCHED]
+    assert (watched.altered, watched.conflicts) == (0, 1)
+
+
 def test_what_was_acknowledged_before_is_not_excused() -> None:
     """A run that was told whole before the kill must stay as it is; one whose Pod alone is gone, if that was remembered."""
     at_90 = taken(Taken({b"1"}, 90), Taken({b"2"}, 90))

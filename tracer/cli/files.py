@@ -1,12 +1,14 @@
 """How does what a command made come into the file that was asked for?
 
-Keeps: the file is whole, or what it was before.
+Keeps: the file is whole, or what it was before; its mode stays, so that what was private is private.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
+from stat import S_IMODE
 
 import click
 
@@ -44,14 +46,15 @@ def write_whole(option: str, name: str, text: str) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    half = path.with_name(f".{os.getpid()}.half")
+    half = path.with_name(f".{token_hex(8)}.half")  # a process's number is the same in each container
     try:
         with half.open("xb") as file:
+            if path.exists():
+                half.chmod(S_IMODE(path.stat().st_mode))  # while there is nothing in it to be read
             file.write(content)
         half.replace(path)
-    except OSError:
-        half.unlink(missing_ok=True)
-        raise
+    finally:
+        half.unlink(missing_ok=True)  # it is gone, unless something went wrong
 
 
 @contextmanager

@@ -8,7 +8,7 @@ Source: deficit round robin, Shreedhar and Varghese 1995.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tracer.delivery.ledger import Due
@@ -164,12 +164,19 @@ class Outbox:
                 self._parts[due.uid] = len(built)
                 spans += built
         self.books.offered += len(spans)
-        groups: dict[Hashable, list[SpanRecord]] = {}
-        for span in spans:
-            groups.setdefault(self._shared(span), []).append(span)
-        for group in groups.values():
+        for group in self._groups(spans):
             for start in range(0, len(group), most_spans):
                 self._ready.extend(self._requests(tuple(group[start : start + most_spans])))
+
+    def _groups(self, spans: list[SpanRecord]) -> Iterable[list[SpanRecord]]:
+        """Put together what may share a request, by its last span, so that a run stays behind all that is below it."""
+        groups: dict[Hashable, list[SpanRecord]] = {}
+        for span in spans:
+            shared = self._shared(span)
+            group = groups.pop(shared, [])
+            group.append(span)
+            groups[shared] = group
+        return groups.values()
 
     def _next_due(self) -> Due | None:
         """Take the next object: a namespace gives way once it has sent its share; what it sent beyond counts in its next turn."""

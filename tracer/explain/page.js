@@ -1,11 +1,13 @@
 "use strict";
 const tools = document.querySelector(".tools");
 const rows = document.querySelector(".rows");
+let turn = 0;
 const open = (selector, isOpen) => {
+  cancelAnimationFrame(turn); // what was asked before may still be under way
   const left = [...rows.querySelectorAll(selector)].filter((one) => one.open !== isOpen);
   const some = () => {
     left.splice(0, 25).forEach((one) => (one.open = isOpen)); // all at once would hold the page where there are hundreds
-    if (left.length) requestAnimationFrame(some);
+    if (left.length) turn = requestAnimationFrame(some);
   };
   some();
 };

@@ -123,7 +123,7 @@ class Leader(_Section, frozen=True, kw_only=True):
 class Log(_Section, frozen=True, kw_only=True):
     """What is logged."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], _about("the least that is logged")] = "info"
+    level: Annotated[Literal["info", "warning", "error"], _about("the least that is logged")] = "info"
 
 
 class Config(_Section, frozen=True, kw_only=True):

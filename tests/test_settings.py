@@ -148,6 +148,8 @@ def test_an_unknown_variable_is_refused_but_not_what_kubernetes_writes() -> None
     """A misspelt variable is told; those that Kubernetes writes for a Service called tracer are its own."""
     with pytest.raises(InputError, match=r"TRACER_OTLP_ENDPIONT; did you mean TRACER_OTLP_ENDPOINT\?"):
         load({}, {"TRACER_OTLP_ENDPIONT": "http://h"})
+    with pytest.raises(InputError, match="TRACER_NOPE; there are TRACER_WATCH_NAMESPACES, "):  # the prefix makes nothing alike
+        load({}, {"TRACER_NOPE": "1"})
     written = [
         "SERVICE_HOST",
         "SERVICE_PORT",

@@ -19,7 +19,7 @@ help:  ## print this menu
 demo: .venv/.run  ## play a recorded run, needs no cluster (DEMO_ARGS='--help' shows how)
 	@.venv/bin/tracer demo $(DEMO_ARGS)
 
-test: check .venv/.jaeger  ## check and test everything (PYTEST_ARGS='-k name' picks tests)
+test: check .venv/.jaeger  ## check and test everything that needs no cluster (PYTEST_ARGS='-k name' picks tests)
 	@$(PYTHON) -m pytest $(PYTEST_ARGS)
 
 quick: check  ## check everything, test the pure rooms: under a minute

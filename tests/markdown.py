@@ -16,7 +16,7 @@ from tests.kit import HERE
 ROOT = HERE.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *HERE.rglob("*.md")])
 _COMMENT = re.compile(r"(^|\s)#.*")
-_ENDS_A_COMMAND = {"|", "||", "&&", ";", "&"}
+_ENDS_A_COMMAND = {"|", "||", "&&", ";", "&", "(", ")"}
 _HERE_DOCUMENT = re.compile(r"<<-?\s*['\"]?(\w+)")
 
 

@@ -52,14 +52,15 @@ def test_explain_tells_the_truth_where_tekton_does_not() -> None:
         (["replay", "--dry-run", "--ouput", "json", TIMEOUT], "No such option"),
         (["replay", "--dry-run", "-o", "xml", TIMEOUT], "'xml' is not one of"),
         (["explain", "-f", TIMEOUT, "-n", "ci"], "-f PATH reads a recording"),
-        (["explain", "-f", TIMEOUT, "ru"], "no run ru; the nearest are run"),
-        (["explain", "-f", TIMEOUT, "TaskRun/run"], "no run TaskRun/run"),
+        (["explain", "-f", TIMEOUT, "ru"], "no run ru; the nearest is PipelineRun/run.\n"),
+        (["explain", "-f", TIMEOUT, "TaskRun/run"], "no run TaskRun/run; the nearest is PipelineRun/run.\n"),
+        (["explain", "-f", TWO_RUNS, "build"], "of no run build; there are TaskRun/clock, PipelineRun/"),
         (["explain", "-f", TWO_RUNS], "tells of 2 runs; name one of"),
         (["explain", "-f", TIMEOUT, "run", "--last"], "exclude each other"),
         (["explain", "-f", TIMEOUT, "--html", "run.html", "-o", "json"], "--html FILE and -o exclude each other"),
         (["demo", "failing-stp"], "did you mean failing-step?"),
         (["demo", "--speed", "0"], "--speed"),
-        (["explane"], "explane"),
+        (["explane"], "No such command 'explane' (Did you mean"),
     ],
 )
 def test_bad_input_gives_one_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -73,6 +74,12 @@ def test_bad_input_gives_one_sentence(tmp_path: Path, arguments: list[str], said
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("tracer: ")
+
+
+def test_the_menu_says_each_command_whole() -> None:
+    """On a terminal of 80 columns no command's sentence is cut."""
+    done = tracer("--help")
+    assert [line for line in done.stdout.partition("Commands:")[2].splitlines() if line.endswith("...")] == []
 
 
 def test_half_a_last_line_is_a_warning(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 OURS = ("tracer", "make", "helm", "kubectl")
 """The programs whose commands are looked at in the midst of a text, too."""
 ANYBODYS = {
-    *(".", "source", "cd", "echo", "eval", "exit", "export", "for", "do", "done", "while", "sleep", "test", "true"),
-    *("cat", "cp", "curl", "git", "head", "jq", "less", "ls", "mkdir", "mv", "rm", "sed", "sort", "tail", "tee", "wc"),
+    *(".", "source", "cd", "echo", "eval", "exit", "export", "for", "do", "done", "while", "sleep", "test", "true", "wait"),
+    *("cat", "cp", "curl", "git", "head", "jq", "kill", "less", "ls", "mkdir", "mv", "rm", "sed", "sort", "tail", "tee", "wc"),
     *("apt", "brew", "kind", "minikube", "oc", "pip", "promtool", "sudo", "tar", "tkn", "xdg-open"),
 }
 """The programs of which only the files of ours that they name are looked at."""

@@ -140,7 +140,7 @@ def test_runs_are_found_by_every_name(tmp_path: Path) -> None:
     assert "tell of 2 runs run; give" in many.error
     assert many.error.startswith("tracer: All namespaces tell")
     assert done["-A",].error.startswith("tracer: All namespaces tell of 2 runs; name one of")
-    assert unknown.error == f"tracer: Namespace {RUN} tells of no run ru; the nearest are run.\n"
+    assert unknown.error == f"tracer: Namespace {RUN} tells of no run ru; the nearest is PipelineRun/run.\n"
     assert done["-n", "empty"].error.startswith("tracer: Namespace empty tells of no run that can be drawn")
     assert done["-n", "empty", "-n", "void"].error.startswith("tracer: Namespaces empty, void tell of no run")
     assert {one.code for one in done.values() if one not in found} == {2}

@@ -32,7 +32,7 @@ GOOD: dict[str, tuple[str, str, str]] = {
     "leader.enabled": ("false", "false", "false"),
     "listen": ("127.0.0.1:9090", "127.0.0.1:9090", "127.0.0.1:9090"),
     "stuck_after_s": ("600", "600", "600"),
-    "log.level": ("debug", "debug", "debug"),
+    "log.level": ("error", "error", "error"),
 }
 """By key: as a flag or variable says it, as YAML says it, and as it is shown."""
 
@@ -148,6 +148,8 @@ def test_an_unknown_variable_is_refused_but_not_what_kubernetes_writes() -> None
     """A misspelt variable is told; those that Kubernetes writes for a Service called tracer are its own."""
     with pytest.raises(InputError, match=r"TRACER_OTLP_ENDPIONT; did you mean TRACER_OTLP_ENDPOINT\?"):
         load({}, {"TRACER_OTLP_ENDPIONT": "http://h"})
+    with pytest.raises(InputError, match="TRACER_NOPE; there are TRACER_WATCH_NAMESPACES, "):  # the prefix makes nothing alike
+        load({}, {"TRACER_NOPE": "1"})
     written = [
         "SERVICE_HOST",
         "SERVICE_PORT",
@@ -364,7 +366,7 @@ def test_every_key_has_a_flag_that_counts(tmp_path: Path) -> None:
         (["--config", "/no/such/file"], {}, "The configuration /no/such/file cannot be read: No such file"),
         ([], {"TRACER_CONFIG": "/"}, "The configuration / cannot be read: Is a directory"),
         (["--otlp-compression", "zip"], {}, "otlp.compression is zip (--otlp-compression); allowed: none, gzip."),
-        ([], {"TRACER_LOG_LEVEL": "loud"}, "log.level is loud (TRACER_LOG_LEVEL); allowed: debug, info, warning, error."),
+        ([], {"TRACER_LOG_LEVEL": "loud"}, "log.level is loud (TRACER_LOG_LEVEL); allowed: info, warning, error."),
         ([], {"TRACER_LOG_LEVL": "info"}, "did you mean TRACER_LOG_LEVEL?"),
         (["--otlp-ca-file", "/no/such/file"], {}, "The CA file /no/such/file cannot be read"),
         (["--otlp-headers-file", "/no/such/file"], {}, "The headers file /no/such/file cannot be read"),

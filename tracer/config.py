@@ -84,7 +84,7 @@ class Jaeger(_Section, frozen=True, kw_only=True):
     endpoint: Annotated[
         JaegerAddress,
         _about(
-            f"its Thrift receiver over HTTP; {JAEGER_PATH} is added if there is no path; headers and certificates: otlp.*_file",
+            f"an old Jaeger's Thrift receiver; {JAEGER_PATH} is added if there is no path; headers and certificates: otlp.*_file",
             f"{JAEGER_VARIABLE}ENDPOINT",
         ),
     ] = f"http://localhost:14268{JAEGER_PATH}"
@@ -123,7 +123,7 @@ class Leader(_Section, frozen=True, kw_only=True):
 class Log(_Section, frozen=True, kw_only=True):
     """What is logged."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], _about("the least that is logged")] = "info"
+    level: Annotated[Literal["info", "warning", "error"], _about("the least that is logged")] = "info"
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -133,7 +133,8 @@ class Config(_Section, frozen=True, kw_only=True):
     exporter: Annotated[
         Literal["otlp", "jaeger"],
         _about(
-            "the backend's protocol: jaeger is Thrift, before Jaeger 1.35; it takes the extra [jaeger]", "OTEL_TRACES_EXPORTER"
+            "the backend's protocol: jaeger is Thrift, for a Jaeger before 1.35, and takes the extra [jaeger]",
+            "OTEL_TRACES_EXPORTER",
         ),
     ] = "otlp"
     otlp: Otlp = Otlp()
@@ -146,7 +147,7 @@ class Config(_Section, frozen=True, kw_only=True):
     )
     leader: Leader = Leader()
     listen: Annotated[Listen, _about("where metrics and health are served")] = ":8080"
-    stuck_after_s: Annotated[Seconds, _about("after how long an unfinished run counts as stuck")] = 7200
+    stuck_after_s: Annotated[Seconds, _about("after how many seconds an unfinished run counts as stuck")] = 7200
     log: Log = Log()
 
 

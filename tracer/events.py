@@ -12,8 +12,6 @@ from enum import StrEnum
 class Level(StrEnum):
     """How much an event matters."""
 
-    DEBUG = "debug"
-    """Of use to whoever looks for a fault; nothing is of this level now."""
     INFO = "info"
     """The life of the process; never one for each run."""
     WARNING = "warning"

@@ -292,12 +292,15 @@ def _refuse_unknown_variables(variables: Mapping[str, str]) -> None:
     known = [key.variable for key in KEYS.values()] + [CONFIG_VARIABLE]
     for name in variables:
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known and not _SERVICE_VARIABLE.fullmatch(name):
-            raise InputError(f"The environment has the unknown setting {name[:_SHOWN_CHARACTERS]}; {_nearest(name, known)}")
+            raise InputError(
+                f"The environment has the unknown setting {name[:_SHOWN_CHARACTERS]}; {_nearest(name, known, ENVIRONMENT_PREFIX)}"
+            )
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Guess what was meant. What all of them begin with makes nothing alike."""
+    near = difflib.get_close_matches(name.removeprefix(prefix), [one.removeprefix(prefix) for one in known], n=1)
+    return f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(known)}."
 
 
 def _refuse_other_protocols(variables: Mapping[str, str]) -> None:

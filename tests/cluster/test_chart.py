@@ -329,7 +329,7 @@ def test_a_new_configuration_restarts_it() -> None:
         return found
 
     assert pod({}) == pod({"replicas": 3, "networkPolicy": {"enabled": False}})
-    assert pod({}) != pod({"config": {"log": {"level": "debug"}}})
+    assert pod({}) != pod({"config": {"log": {"level": "warning"}}})
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_a_rolling_update_loses_nothing(installation: Installation) -> None:
     """Every Pod is replaced while runs run; what was sent is remembered, and nothing is sent again."""
     before = installation.checkpoint
     with installation.bench.fault("install-update", "a rolling update", controllers=None, sees_all=False) as fault:
-        installation.upgrade({"log": {"level": "debug"}})
+        installation.upgrade({"stuck_after_s": 3600})
     assert fault.books is not None
     assert fault.books.repeated == 0
     assert installation.checkpoint["metadata"]["uid"] == before["metadata"]["uid"]

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit import (
+    HERE,
     POD_UID,
     RECORDINGS,
     RUN_UID,
@@ -44,6 +46,7 @@ from tracer.delivery.deleted import Deleted
 from tracer.delivery.ledger import CHILDREN_WAIT_NS, OWNER_WAIT_NS, REMEMBERED_NS, Ledger
 from tracer.delivery.marks import mark_of
 from tracer.delivery.readings import Loss
+from tracer.settings import load
 from tracer.tekton.decode import Malformed, Object, Unread, decode
 from tracer.tekton.names import Kind
 from tracer.tekton.observation import Gone, Observation, Seen, Synced
@@ -707,6 +710,20 @@ def test_the_settings_choose_the_parent() -> None:
     (none,) = run(SpanSettings(parent=ParentPolicy.NONE))
     assert (none.parent_span_id, none.links, none.trace_state) == (b"", (), "")
     assert none.trace_id != parent.trace_id
+
+
+@pytest.mark.row("S3")
+def test_tenants_who_share_a_backend() -> None:
+    """By the chart's values for them a run is told in a trace of its own, whatever trace and flag its annotation names."""
+    values = yaml.safe_load((HERE.parent / "deploy" / "chart" / "values-multi-tenant.yaml").read_text())
+    settings = load({}, {}, ("values", json.dumps(values["config"]).encode())).spans
+    named = "4bf92f3577b34da6a3ce929d0e0e4736"
+    given = json.dumps({"traceparent": f"00-{named}-00f067aa0ba902b7-00"})
+    final = {"startTime": at(1), "completionTime": at(9), "conditions": succeeded("True", "Succeeded")}
+    value = pipeline_run(final, annotations={"tekton.dev/pipelinerunSpanContext": given})
+    told = drive([(1, Seen(read(value)))], Ledger(settings)).spans.values()
+    assert told
+    assert not [one for one in told if one.trace_id.hex() == named or one.links]
 
 
 def test_the_cluster_is_known_by_its_own_namespace() -> None:

@@ -72,7 +72,7 @@ def test_what_is_nobody_elses_business_shows_nowhere(name: str) -> None:
     written = io.StringIO()
 
     async def main() -> list[bytes]:
-        log = Log(written, Level.DEBUG, Clock())
+        log = Log(written, Level.INFO, Clock())
         async with ApiServer() as server, Receiver([says(503)]) as receiver:
             server.put(CONFIG_MAP)
             began_ns = int((happenings(name)[0][0] - 1) * SECOND_NS)

@@ -8,8 +8,8 @@ from tracer.events import FIELD_MEANINGS, FIELDS, LEVELS, Event, Level, What
 from tracer.health.log import LONGEST_LINE_BYTES, QUIET_S, Log
 
 _ABOUT = """
-`tracer run` writes to standard error what happens to itself, one JSON object a line; nothing is written about single runs.
-`log.level` says which of them.
+`tracer run` writes to standard error what happens to itself, one JSON object a line. Of single runs it writes only what is
+lost, or cannot be read. `log.level` says how much of it is written.
 
 ```json
 {example}

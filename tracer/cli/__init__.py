@@ -42,7 +42,7 @@ def cli() -> None:
 
 @cli.command()
 def version() -> None:
-    """Print the versions of tracer, its span model and the libraries below it."""
+    """Print the versions of tracer, its span model and its libraries."""
     click.echo(f"tracer {__version__}, span model {otlp.MODEL_VERSION}, Python {sys.version.split()[0]}")
     for library in _LIBRARIES:
         click.echo(f"  {library} {metadata.version(library)}")
@@ -66,7 +66,8 @@ def main() -> None:
         sys.exit(EXIT_USAGE)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx is not None else "tracer"
-        _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`.", EXIT_USAGE)
+        said = error.format_message().rstrip(".").replace(". (", " (")  # click adds a guess as a sentence of its own
+        _fail(f"{said}; see `{command} --help`.", EXIT_USAGE)
     except click.Abort:
         sys.exit(EXIT_INTERRUPTED)
     except TracerError as error:

@@ -12,11 +12,12 @@ from tracer.transport import Transport, read_headers, tls_context
 @click.command()
 @settings_options(*EVERYTHING)
 def check(config_file: str | None, **given: str | None) -> None:
-    """Validate the configuration and print it, each value with its source; secrets are hidden, and nothing is connected to.
+    """Validate the settings, and print each with its source.
 
-    A flag goes before the environment, the environment before the file, the file before the default. What OpenTelemetry defines
-    in OTEL_EXPORTER_OTLP_*, OTEL_EXPORTER_OTLP_TRACES_*, OTEL_TRACES_EXPORTER, OTEL_EXPORTER_JAEGER_ENDPOINT and
-    OTEL_SERVICE_NAME counts after TRACER_*; HTTPS_PROXY, HTTP_PROXY and NO_PROXY are honoured.
+    Secrets are hidden, and nothing is connected to. A flag goes before the environment, the environment before the file, the
+    file before the default. What OpenTelemetry defines in OTEL_EXPORTER_OTLP_*, OTEL_EXPORTER_OTLP_TRACES_*,
+    OTEL_TRACES_EXPORTER, OTEL_EXPORTER_JAEGER_ENDPOINT and OTEL_SERVICE_NAME counts after TRACER_*; HTTPS_PROXY, HTTP_PROXY and
+    NO_PROXY are honoured.
     """
     settings = read_settings(config_file, given)
     tls_context(settings.transport)

@@ -22,11 +22,11 @@ _DEFAULT = "failing-step"
 )
 @settings_options(*SENDING_OTLP, *RENDERING)
 def demo(recording: str | None, speed: float, config_file: str | None, **given: str | None) -> None:
-    """Play a real recording through the whole product: steps appear as the backend has them, then the waterfall.
+    """Play a real recording through the whole product.
 
-    An API server on loopback tells what a real one told, the controller watches it, and sends to a receiver of its own; with
-    --otlp-endpoint to yours. RECORDING is one of the packaged ones, or a path with watch events. The packaged ones: cancel,
-    failing-step, retries, success, task-timeout.
+    Steps appear as the backend has them, then the run is drawn. An API server on loopback tells what a real one told, the
+    controller watches it, and sends to a receiver of its own; with --otlp-endpoint to yours. RECORDING is one of the packaged
+    ones, or a path with watch events. The packaged ones: cancel, failing-step, retries, success, task-timeout.
     """
     if not math.isfinite(speed):
         raise InputError(f"--speed {speed} is no speed; give a number such as 4.")
@@ -43,7 +43,7 @@ def _path(recording: str | None) -> Path:
         return packaged[recording]
     if "/" in recording or Path(recording).exists():
         return find_recording(Path(recording))
-    near = difflib.get_close_matches(recording, packaged, n=1, cutoff=0.3)
+    near = difflib.get_close_matches(recording, packaged, n=1)
     hint = f"did you mean {near[0]}? The others are" if near else "there are"
     raise InputError(
         f"There is no packaged recording {recording}; {hint} {', '.join(name for name in packaged if name not in near)}."

@@ -31,11 +31,11 @@ def doctor(
     config_file: str | None,
     **given: str | None,
 ) -> None:
-    """Look whether all is there: the API server, Tekton's kinds, each right, a watch, and a backend that takes a test span.
+    """Look whether all is there that the work takes.
 
-    Every check gives a line, and what to do about it on the next one. Nothing in the cluster is changed. The exit code is that of
-    the first failure: 3 the API server or Tekton's kinds are not there, 4 a right is missing, 5 the backend cannot be reached or
-    refuses.
+    That is the API server, Tekton's kinds, each right, a watch, and a backend that takes a test span. Every check gives a line,
+    and what to do about it on the next one. Nothing in the cluster is changed. The exit code is that of the first failure: 3
+    the API server or Tekton's kinds are not there, 4 a right is missing, 5 the backend cannot be reached or refuses.
 
     \b
     -o json   print one JSON object a check and line

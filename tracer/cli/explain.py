@@ -61,10 +61,10 @@ def explain(
     config_file: str | None,
     **given: str | None,
 ) -> None:
-    """Draw a run, from a cluster or a recording: where the time went, and why it failed.
+    """Draw a run: where the time went, and why it failed.
 
-    RUN is a name, KIND/NAME, NAMESPACE/NAME or a UID; it may be left out if there is one run. A run that goes on is drawn as
-    far as it is known.
+    It is read from a cluster, or with -f from a recording. RUN is a name, KIND/NAME, NAMESPACE/NAME or a UID; it may be left
+    out if there is one run. A run that goes on is drawn as far as it is known.
     """
     if run is not None and last:
         raise InputError("RUN and --last exclude each other; give one of them.")
@@ -144,7 +144,8 @@ def _choose(pictures: list[Waterfall], run: str | None, who_tells: str, *, last:
     ]
     if not found:
         near = difflib.get_close_matches(name, [one.run_name for one in pictures], n=3, cutoff=0.3)
-        raise InputError(f"{who_tells} of no run {run}; the nearest are {_some(near or named)}.")
+        like = [called for called, one in zip(named, pictures, strict=True) if one.run_name in near]
+        raise InputError(f"{who_tells} of no run {run}; {'the nearest' if like else 'there'} {_are(like or named)}.")
     if len(found) > 1:
         raise InputError(
             f"{who_tells} of {len(found)} runs {run}; give {_some([_shortest_name(one, pictures) for one in found])}."
@@ -160,6 +161,10 @@ def _shortest_name(picture: Waterfall, among: list[Waterfall]) -> str:
     return (
         f"{picture.namespace}/{picture.run_name}" if sum(one.namespace == picture.namespace for one in same) == 1 else picture.uid
     )
+
+
+def _are(names: list[str]) -> str:
+    return f"{'is' if len(set(names)) == 1 else 'are'} {_some(names)}"
 
 
 def _some(names: list[str]) -> str:

@@ -55,10 +55,10 @@ def record(
     config_file: str | None,
     **given: str | None,
 ) -> None:
-    """Write down what a cluster says of runs and their Pods, until Ctrl-C, SIGTERM or --duration.
+    """Write down what a cluster says of runs and their Pods.
 
-    `tracer explain -f DIR` and `tracer replay DIR` read it. Only what they need is kept: no params, scripts, environment,
-    results, nor labels and annotations that are not mapped.
+    It goes on until Ctrl-C, SIGTERM or the end of --duration. `tracer explain -f DIR` and `tracer replay DIR` read it. Only
+    what they need is kept: no params, scripts, environment, results, nor labels and annotations that are not mapped.
     """
     if math.isnan(duration_s):
         raise InputError(f"--duration {duration_s} is no time; give a number of seconds such as 60.")

@@ -53,7 +53,7 @@ def replay(
     config_file: str | None,
     **given: str | None,
 ) -> None:
-    """Send the spans of recorded runs to a backend that takes OTLP over HTTP, such as Jaeger, or an old Jaeger.
+    """Send the spans of recorded runs to a backend, or print them.
 
     PATH is a folder with watch.jsonl or objects.json, a file of watch events, what `kubectl get -o json|yaml` prints, or - for
     standard input. Each PATH stands by itself: give runs and what they own together. Sending twice leaves the same spans, for the

@@ -44,13 +44,13 @@ def run(
     config_file: str | None,
     **given: str | None,
 ) -> None:
-    """Watch a cluster and send every run's trace to the backend: the controller.
+    """Watch a cluster and send every run's trace to the backend.
 
-    In a Pod it uses the Pod's own account, elsewhere a kubeconfig. It needs to list and watch pipelineruns, taskruns, customruns,
-    pods and events, and writes to nothing but two objects of its own: the ConfigMap tracer-checkpoint, which remembers what was
-    sent, and the Lease tracer-leader, by which one replica sends while the others stand by. What is not there yet is waited for:
-    the API server, Tekton, a right, the backend. SIGTERM ends it within 30 s, with what is due delivered first; a second one at
-    once.
+    This is the controller. In a Pod it uses the Pod's own account, elsewhere a kubeconfig. It needs to list and watch
+    pipelineruns, taskruns, customruns, pods and events, and writes to nothing but two objects of its own: the ConfigMap
+    tracer-checkpoint, which remembers what was sent, and the Lease tracer-leader, by which one replica sends while the others
+    stand by. What is not there yet is waited for: the API server, Tekton, a right, the backend. SIGTERM ends it within 30 s,
+    with what is due delivered first; a second one at once.
     """
     settings = read_settings(config_file, given, sends=not dry_run)
     account = open_api(kubeconfig, context)

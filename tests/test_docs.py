@@ -37,7 +37,26 @@ OURS = ("tracer", "make", "helm", "kubectl")
 """The programs whose commands are looked at in the midst of a text, too."""
 ANYBODYS = {
     *(".", "source", "cd", "echo", "eval", "exit", "export", "for", "do", "done", "while", "sleep", "test", "true"),
-    *("cat", "cp", "curl", "git", "head", "jq", "less", "ls", "mkdir", "mv", "rm", "sed", "sort", "tail", "tee", "wc"),
+    *(
+        "cat",
+        "cp",
+        "curl",
+        "git",
+        "head",
+        "jq",
+        "kill",
+        "less",
+        "ls",
+        "mkdir",
+        "mv",
+        "rm",
+        "sed",
+        "sort",
+        "tail",
+        "tee",
+        "wait",
+        "wc",
+    ),
     *("apt", "brew", "kind", "minikube", "oc", "pip", "promtool", "sudo", "tar", "tkn", "xdg-open"),
 }
 """The programs of which only the files of ours that they name are looked at."""
@@ -115,6 +134,8 @@ def fault_of_ours(words: list[str], *, is_whole: bool = True) -> str | None:
         return None
     except click.MissingParameter as error:
         return error.format_message() if is_whole else None
+    except click.BadOptionUsage as error:
+        return error.format_message() if is_whole or error.option_name != words[-1] else None
     except click.UsageError as error:
         return error.format_message()
     return None

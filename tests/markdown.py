@@ -16,7 +16,7 @@ from tests.kit import HERE
 ROOT = HERE.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *HERE.rglob("*.md")])
 _COMMENT = re.compile(r"(^|\s)#.*")
-_ENDS_A_COMMAND = {"|", "||", "&&", ";", "&", "(", ")"}
+_BETWEEN_COMMANDS = set("|&;()")
 _HERE_DOCUMENT = re.compile(r"<<-?\s*['\"]?(\w+)")
 
 
@@ -45,15 +45,15 @@ def lines(page: Path) -> list[str]:
 
 
 def commands(line: str) -> list[list[str]]:
-    """Take a command line apart: the words of each command of it, without redirections and assignments."""
+    """Take a command line apart: the words of each command of it and in it, without redirections and assignments."""
     words = shlex.shlex(line, posix=True, punctuation_chars=True)
     words.whitespace_split, words.commenters = True, ""
     found: list[list[str]] = [[]]
     skips = False
     for word in words:
-        if word in _ENDS_A_COMMAND:
+        if word and set(word) <= _BETWEEN_COMMANDS:
             found.append([])
-        elif set(word) <= set("<>&"):
+        elif word and set(word) <= set("<>&"):
             skips = True
         elif skips:
             skips = False

@@ -231,11 +231,15 @@ def test_a_page_is_a_file(tmp_path: Path) -> None:
 
 
 def test_a_page_through_a_link(tmp_path: Path) -> None:
-    """A link goes on to lead where it leads, and the page is there."""
-    (tmp_path / "link").symlink_to(tmp_path / "page")
-    assert tracer("explain", "-f", TIMEOUT, "--html", str(tmp_path / "link")).returncode == 0
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "page").read_text().startswith("<!doctype html>")
+    """A link goes on to lead where it leads, and what it leads to is written in place, for the kernel says whether it may be."""
+    link, page = tmp_path / "link", tmp_path / "page"
+    link.symlink_to(page)
+    assert tracer("explain", "-f", TIMEOUT, "--html", str(link)).returncode == 0
+    assert (link.is_symlink(), page.read_text().startswith("<!doctype html>")) == (True, True)
+    page.write_text("what was there before")
+    known = page.stat().st_ino
+    assert tracer("explain", "-f", TIMEOUT, "--html", str(link)).returncode == 0
+    assert (page.stat().st_ino, page.read_text().startswith("<!doctype html>")) == (known, True)
 
 
 def test_a_page_is_read_by_whom_the_file_before_it_was_read_by(tmp_path: Path) -> None:

@@ -115,6 +115,8 @@ def fault_of_ours(words: list[str], *, is_whole: bool = True) -> str | None:
         return None
     except click.MissingParameter as error:
         return error.format_message() if is_whole else None
+    except click.BadOptionUsage as error:
+        return error.format_message() if is_whole or error.option_name != words[-1] else None
     except click.UsageError as error:
         return error.format_message()
     return None

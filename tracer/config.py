@@ -35,12 +35,9 @@ def _allowed(pattern: str, text: str) -> msgspec.Meta:
     return msgspec.Meta(pattern=pattern, title=text)
 
 
-Address = Annotated[
-    str, _allowed(r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", "an address such as http://host:4318, without credentials")
-]
-JaegerAddress = Annotated[
-    str, _allowed(r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", "an address such as http://host:14268, without credentials")
-]
+_ADDRESS = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
+Address = Annotated[str, _allowed(_ADDRESS, "an address such as http://host:4318, without credentials")]
+JaegerAddress = Annotated[str, _allowed(_ADDRESS, "an address such as http://host:14268, without credentials")]
 Name = Annotated[str, _allowed(r"^[^\x00-\x1f\x7f]{1,253}$", "a name of 1 to 253 characters")]
 Namespace = Annotated[str, _allowed(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", "names of namespaces, such as ci,release")]
 Lookback = Annotated[str, _allowed(r"^(all|[1-9][0-9]{0,5}[smhd])$", "all, or an age such as 90m, 24h or 7d")]

@@ -1,9 +1,8 @@
 """How does what a command made come into the file that was asked for?
 
-Keeps: the file is whole, or what it was before; its mode stays, so that what was private is private.
+Keeps: a file is whole, or what it was before; its mode stays, so that what was private is private.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +29,7 @@ def check_target(option: str, name: str) -> None:
 
 
 def write_whole(option: str, name: str, text: str) -> None:
-    """Write a text, in UTF-8: to standard output, into a pipe or a device, or in the place of a file, all at once.
+    """Write a text, in UTF-8: to standard output, into a pipe or a device, or through a link; in the place of a file all at once.
 
     Raises InputError, with the file and what to do, if that cannot be.
     """
@@ -39,10 +38,10 @@ def write_whole(option: str, name: str, text: str) -> None:
         click.echo(text.encode(), nl=False)
         return
     with _said(option, path):
-        if path.exists() and not path.is_file():
-            path.write_bytes(text.encode())
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            path.write_bytes(text.encode())  # the kernel may refuse to follow another's link, as it does in /tmp
         else:
-            _replace(Path(os.path.realpath(path)), text.encode())  # a link goes on to lead where it leads
+            _replace(path, text.encode())
 
 
 def _replace(path: Path, content: bytes) -> None:

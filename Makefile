@@ -25,7 +25,7 @@ test: check .venv/.jaeger  ## check and test everything that needs no cluster (P
 quick: check  ## check everything, test the pure rooms: under a minute
 	@$(PYTHON) -m pytest $(PURE) $(PYTEST_ARGS)
 
-docs: .venv/.dev  ## write the pages that are made from the code: docs/reference/ and two more
+docs: .venv/.dev  ## write what is made from the code: docs/reference/, and what else tests/reference/pages.py lists
 	@$(PYTHON) -m tests.reference
 
 cluster-test: .venv/.dev .venv/.browser .venv/.jaeger  ## test on a real cluster with a real Jaeger (root on Debian 12; PYTEST_ARGS as above)

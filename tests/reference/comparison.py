@@ -59,6 +59,16 @@ class Step:
         return self.terminated.get("reason") in CUT_OFF
 
     @property
+    def has_ended(self) -> bool:
+        """Whether its script came to its end, and not because it was cancelled."""
+        return self.ended_s is not None and (self.recording, self.container) != HANDLES_SIGTERM
+
+    @property
+    def is_told_run(self) -> bool:
+        """Whether we say that it ran."""
+        return self.span is not None and self.span.attribute("tekton.step.class") in {"ran", "cut_off"}
+
+    @property
     def off_s(self) -> float | None:
         """How far from when it began Tekton says that it did, in seconds."""
         started = self.terminated.get("startedAt")
@@ -124,7 +134,7 @@ def tracer_says(step: Step) -> str:
     """Say our span in words."""
     if step.span is None:
         return "nothing"
-    if step.span.attribute("tekton.step.class") not in {"ran", "cut_off"}:
+    if not step.is_told_run:
         return "never ran"
     result, code = step.span.attribute("cicd.pipeline.task.run.result"), step.span.attribute("process.exit.code")
     return f"{result}, exit {code}, {clock(step.span.start_ns / 1e9, 3)} to {clock(step.span.end_ns / 1e9, 3)}"
@@ -189,8 +199,7 @@ def totals_table() -> list[str]:
 
 def _row(title: str, steps: Sequence[Step]) -> str:
     ghosts = sum(one.began_s is None and one.is_called_run for one in steps)
-    ended = [one for one in steps if one.ended_s is not None and (one.recording, one.container) != HANDLES_SIGTERM]
-    cut_off = sum(one.is_called_cut_off for one in ended)
+    cut_off = sum(one.is_called_cut_off for one in steps if one.has_ended)
     ours = sum(is_wrong(one) for one in steps)
     tekton_off = _of([one.off_s for one in steps])
     ours_off = _of(
@@ -203,10 +212,8 @@ def is_wrong(step: Step) -> bool:
     """Say whether our span says it ran and it did not, the other way round, or that it was cut off though it had ended."""
     if step.span is None:
         return (step.recording, step.container) not in LOST_WITH_POD or step.ended_s is not None
-    says_ran = step.span.attribute("tekton.step.class") in {"ran", "cut_off"}
     is_cut_off = step.span.attribute("cicd.pipeline.task.run.result") in {"timeout", "cancellation"}
-    has_ended = step.ended_s is not None and (step.recording, step.container) != HANDLES_SIGTERM
-    return says_ran != (step.began_s is not None) or (has_ended and is_cut_off)
+    return step.is_told_run != (step.began_s is not None) or (step.has_ended and is_cut_off)
 
 
 def _of(seconds: Iterable[float | None]) -> str:

@@ -152,12 +152,9 @@ def test_a_leader_that_is_taken_away_costs_nothing(installation: Installation) -
     """Its Pod is deleted by force, as a lost node's are, while runs run: nothing is lost, and the standby knows what it knew."""
     installation.await_leader()
     leader, said = installation.leader, "`kubectl delete pod --force` of the leader"
-    with installation.bench.fault("install-force", said, controllers=None, sees_all=False) as fault:
+    with installation.bench.fault("install-force", said, controllers=None):
         installation.place.kubectl("delete", "pod", leader, "-n", INSTALLED, "--force", "--grace-period=0")
         installation.await_leader(but=leader)
-    assert fault.books is not None
-    if fault.books.without_pod:
-        pytest.xfail("a Pod that has just begun may take a Lease that was given back before the warm standby looks again")
 
 
 def test_what_is_remembered_outlives_the_release(installation: Installation) -> None:

@@ -71,7 +71,7 @@ def test_a_renewal_changes_the_time_alone() -> None:
     back = written(given_back(mine, NOW_NS))["spec"]
     assert (back["holderIdentity"], back["leaseTransitions"]) == ("", 5)
     assert back["leaseDurationSeconds"] > 0  # or the API server refuses it
-    assert decide(see(None, read({"spec": back}), 5), "you", 5) == Take()
+    assert decide(see(Sight(mine, 0), read({"spec": back}), 5), "you", 5) == Take()
 
 
 def test_a_foreign_lease_is_waited_for_since_it_was_seen_to_change() -> None:
@@ -95,6 +95,16 @@ def test_who_has_looked_before_goes_before_a_newcomer() -> None:
     assert decide(warm, "warm", warm.since_s + LEASE_S) == Take()
     assert decide(new, "new", warm.since_s + LEASE_S) == StandBy(renewed_s + HEAD_START_S + LEASE_S)
     assert decide(new, "new", renewed_s + HEAD_START_S + LEASE_S) == Take()
+
+
+def test_who_has_looked_before_goes_before_a_newcomer_to_a_lease_that_is_given_back() -> None:
+    """It is theirs as soon as they see it; a newcomer lets time pass for all of them to look."""
+    mine = read(written(held_by(read(lease()), "you", NOW_NS)))
+    free, back_s = read(written(given_back(mine, NOW_NS))), 100.0
+    warm, new = see(Sight(mine, 0.0), free, back_s + RETRY_S + 0.5), see(None, free, back_s)
+    assert decide(warm, "warm", warm.since_s) == Take()
+    assert decide(new, "new", warm.since_s) == StandBy(back_s + HEAD_START_S)
+    assert decide(see(new, free, warm.since_s), "new", back_s + HEAD_START_S) == Take()
 
 
 @pytest.mark.parametrize("asked_s", [1, 15, 3600])
@@ -330,7 +340,7 @@ def test_clocks_may_differ_by_ten_percent(holder_rate: float, other_rate: float)
     trip_s=st.floats(0, 0.5),
 )
 def test_a_lease_without_a_holder_is_soon_taken(phase_s: float, rate: float, trip_s: float, *, is_given_back: bool) -> None:
-    """Of one who is gone, within the Lease's time and a retry; given back, within a retry; by a clock that may run slow."""
+    """By a newcomer: of one who is gone, within the Lease's time; given back, in little more than a retry; on a slow clock, too."""
     server, gone, next_one = Server(), Replica("gone", 0, 1), Replica("next", 77, rate)
     for _ in range(2):
         server.arrive(request := gone.request(0))
@@ -348,5 +358,6 @@ def test_a_lease_without_a_holder_is_soon_taken(phase_s: float, rate: float, tri
         assert next_one.sight is not None
         if request.body is None and decide(next_one.sight, "next", next_one.now_s(true_s)) != Take():
             true_s += RETRY_S / rate
-    assert true_s <= (0 if is_given_back else (LEASE_S + HEAD_START_S) / rate) + phase_s + RETRY_S / rate + 3 * trip_s
+    held_s = 0 if is_given_back else LEASE_S
+    assert true_s <= (held_s + HEAD_START_S + RETRY_S) / rate + phase_s + 3 * trip_s
     assert is_given_back or true_s > RENEW_DEADLINE_S

@@ -218,6 +218,40 @@ def test_a_lease_that_is_given_back_is_soon_taken() -> None:
     tell(story)
 
 
+@pytest.mark.parametrize("phase_s", [0.0, 0.5, 1.0, 1.5, 2.0])
+def test_a_lease_that_is_given_back_is_not_a_newcomers(phase_s: float) -> None:
+    """Whenever the standby had looked last, and though the newcomer looks at once: a Pod that replaces the leader's knows less."""
+
+    async def story(world: World) -> None:
+        world.put()
+        one, two = await world.start("one"), await world.start("two")
+        await world.passes(10 + phase_s)
+        await one.die()
+        await one.leadership.release()
+        new = await world.start("new")
+        assert not new.leads
+        await world.passes(20)
+        assert (two.leads, new.leads) == (True, False)
+        assert len(new.terms) == 0
+
+    tell(story)
+
+
+def test_a_lone_replica_takes_what_it_gave_back() -> None:
+    """Begun anew, under another name, it leads within 3 s."""
+
+    async def story(world: World) -> None:
+        world.put()
+        one = await world.start("one")
+        await one.die()
+        await one.leadership.release()
+        again = await world.start("again")
+        await world.passes(3.25)
+        assert again.leads
+
+    tell(story)
+
+
 def test_a_lease_is_given_back_after_a_renewal_that_was_cut_off() -> None:
     """What was cancelled may have been written: the Lease is read again before it is given back."""
 

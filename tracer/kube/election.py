@@ -38,12 +38,17 @@ class Lease:
     said: bytes
     """What it says of its holder, to see that it changed."""
     held_s: float
-    """How long after a change it is held."""
+    """How long after a change it is held; 0 if nobody holds it."""
     fault: str
     """A clause that says what makes no sense in it; empty if it does."""
     spec: _Spec
     fields: dict[str, msgspec.Raw]
     """Everything that it consists of, of which only `spec` is ours."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nobody has ever held it: who gives it back leaves behind when that was."""
+        return self.spec == _Spec() and not self.fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class StandBy:
-    """It is somebody else's."""
+    """It is somebody else's, or somebody goes before us."""
 
     until_s: float
     """When it may be taken, if it has not changed by then."""
@@ -85,24 +90,23 @@ def read_lease(body: bytes) -> Lease | None:
     holder, asked_s = spec.holder_identity or "", spec.lease_duration_seconds
     if holder and (asked_s is None or not _LEAST_S <= asked_s <= _MOST_S):
         return Lease(holder, said, LEASE_S, f"its leaseDurationSeconds is {asked_s}", spec, fields)
-    return Lease(holder, said, float(asked_s or 0), "", spec, fields)
+    return Lease(holder, said, float(asked_s or 0) if holder else 0.0, "", spec, fields)
 
 
 def see(previous: Sight | None, lease: Lease, now_s: float) -> Sight:
     """Note what was read just now: its age begins anew if it says anything else than before.
 
-    For who sees it for the first time it begins a little later.
+    For who sees it for the first time it begins a little later, unless it is new to everybody.
     """
     if previous is None:
-        return Sight(lease, now_s + HEAD_START_S)
+        return Sight(lease, now_s if lease.is_new else now_s + HEAD_START_S)
     return Sight(lease, previous.since_s if previous.lease.said == lease.said else now_s)
 
 
 def decide(sight: Sight, me: str, now_s: float) -> Take | StandBy:
     """Say what to do with the Lease: it is ours already, nobody's, somebody's, or that of somebody who has fallen silent."""
-    lease, until_s = sight.lease, sight.since_s + sight.lease.held_s
-    is_ours, is_free = lease.holder == me, not lease.holder and not lease.fault
-    return Take() if is_ours or is_free or now_s >= until_s else StandBy(until_s)
+    until_s = sight.since_s + sight.lease.held_s
+    return Take() if sight.lease.holder == me or now_s >= until_s else StandBy(until_s)
 
 
 def leads_until_s(asked_s: float) -> float:

@@ -67,7 +67,7 @@ def main() -> None:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx is not None else "tracer"
         said = error.format_message().rstrip(".").replace(". (", " (")  # click adds a guess as a sentence of its own
-        _fail(f"{said}; see `{command} --help`.", EXIT_USAGE)
+        _fail(f"{said}{' See' if said.endswith('?') else '; see'} `{command} --help`.", EXIT_USAGE)
     except click.Abort:
         sys.exit(EXIT_INTERRUPTED)
     except TracerError as error:

@@ -340,7 +340,7 @@ def test_clocks_may_differ_by_ten_percent(holder_rate: float, other_rate: float)
     trip_s=st.floats(0, 0.5),
 )
 def test_a_lease_without_a_holder_is_soon_taken(phase_s: float, rate: float, trip_s: float, *, is_given_back: bool) -> None:
-    """By a newcomer: of one who is gone, within the Lease's time; given back, in little more than a retry; on a slow clock, too."""
+    """By a newcomer, on a slow clock, too: within the Lease's time if its holder is gone, within some seconds if given back."""
     server, gone, next_one = Server(), Replica("gone", 0, 1), Replica("next", 77, rate)
     for _ in range(2):
         server.arrive(request := gone.request(0))

@@ -220,7 +220,7 @@ def test_a_lease_that_is_given_back_is_soon_taken() -> None:
 
 @pytest.mark.parametrize("phase_s", [0.0, 0.5, 1.0, 1.5, 2.0])
 def test_a_lease_that_is_given_back_is_not_a_newcomers(phase_s: float) -> None:
-    """Whenever the standby had looked last, and though the newcomer looks at once: a Pod that replaces the leader's knows less."""
+    """Whenever the standby looked last, and though the newcomer looks at once: a Pod that replaces the leader's knows less."""
 
     async def story(world: World) -> None:
         world.put()

@@ -373,6 +373,7 @@ def test_every_key_has_a_flag_that_counts(tmp_path: Path) -> None:
         (["--otlp-key-file", "/k"], {}, "otlp.cert_file"),
         (["--otlp-endpiont", "x"], {}, "No such option"),
         (["--jaeger-endpoint", "http://h"], {}, "jaeger.endpoint is given (--jaeger-endpoint), but nobody says that exporter is"),
+        (["--jaeger-endpoint", "http://h"], {"OTEL_TRACES_EXPORTER": "otlp"}, "but exporter is otlp (OTEL_TRACES_EXPORTER)"),
         (["--otlp-endpoint", "http://a\x1b[31m"], {}, "otlp.endpoint is"),
     ],
 )

@@ -3,6 +3,7 @@
 Must not know: what is sent, and when.
 """
 
+from tracer.config import KEYS
 from tracer.delivery.otlp_http import OtlpHttp
 from tracer.delivery.outcome import Backend
 from tracer.errors import InputError
@@ -18,9 +19,10 @@ def backend_of(settings: Settings, transport: Transport) -> Backend:
     """Make the backend that was configured. Raises InputError if that cannot be, or can hardly be meant."""
     if settings.config.exporter == "jaeger":
         return _jaeger(settings, transport)
-    source = settings.sources.get("jaeger.endpoint")
-    if "exporter" not in settings.sources and source is not None:
-        raise InputError(f"jaeger.endpoint is given ({source}), but nobody says that exporter is jaeger; give --exporter jaeger.")
+    source, chosen = settings.sources.get("jaeger.endpoint"), settings.sources.get("exporter")
+    if source is not None and (chosen is None or chosen in KEYS["exporter"].also):  # those say it of other programs, too
+        given = "nobody says that exporter is jaeger" if chosen is None else f"exporter is otlp ({chosen})"
+        raise InputError(f"jaeger.endpoint is given ({source}), but {given}; give --exporter jaeger, or otlp if that is meant.")
     is_compressed = settings.config.otlp.compression == "gzip"
     return OtlpHttp(transport, settings.endpoint, settings.endpoint_name, is_compressed=is_compressed)
 

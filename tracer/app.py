@@ -199,6 +199,8 @@ class App:
                     await self._say_when_synced(stop)
                     await stop.requested.wait()
                 deadline_s, self.is_stopping = self._clock.now_s() + grace_s, True
+                if self._leadership is not None:
+                    self._leadership.is_ending = True
                 self._report(Event(What.STOPPING, f"Stopping: what is due is sent first, for at most {grace_s:g} s."))
             await _end(judging)
             concluding = tasks.create_task(self.controller.conclude(), name="conclusion")

@@ -6,6 +6,7 @@ The image is the one of deploy/Dockerfile, the account the chart's own.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 import pytest
@@ -18,13 +19,14 @@ from tests.cluster.lab.cluster import Cluster
 from tests.cluster.lab.place import INSTALLED, NODE_ADDRESS, Json, Place
 from tests.cluster.lab.recorder import now
 from tests.cluster.lab.shell import LabError, call, run, wait_until
+from tests.cluster.tee import Answer
 from tests.cluster.test_rights import await_told, namespaces, run_to_the_end
 from tracer.kube.checkpoints import INTERVAL_S
 
 READY_WITHIN = (
     "240s"  # after the API server was away, Kubernetes' own controllers may wait for a minute and more before they look again
 )
-LEADS_WITHIN_S, WRITTEN_WITHIN_S = 60, 5
+LEADS_WITHIN_S, WRITTEN_WITHIN_S, ENDED_WITHIN_S = 60, 5, 120
 POD_NAME = "authentication.kubernetes.io/pod-name"
 REPOSITORY, _, TAG = image_builds.NAME.rpartition(":")
 PRESETS: dict[str, Json] = {
@@ -154,6 +156,23 @@ def test_a_leader_that_is_taken_away_costs_nothing(installation: Installation) -
     leader, said = installation.leader, "`kubectl delete pod --force` of the leader"
     with installation.bench.fault("install-force", said, controllers=None):
         installation.place.kubectl("delete", "pod", leader, "-n", INSTALLED, "--force", "--grace-period=0")
+        installation.await_leader(but=leader)
+
+
+def test_a_leader_that_ends_slowly_costs_nothing(installation: Installation) -> None:
+    """As when its node is drained while the backend is away: it tries to the last, and the Pod that replaces it is there by then.
+
+    What was deleted meanwhile is known to the standby alone, which leads next.
+    """
+    installation.await_leader()
+    leader, said = installation.leader, "the leader's Pod deleted while Jaeger answers 503"
+    with (
+        installation.bench.fault("install-drain", said, controllers=None) as fault,
+        installation.bench.backend.refusing(Answer(HTTPStatus.SERVICE_UNAVAILABLE)),
+    ):
+        ended, all_of_them = partial(fault.runs.in_state, "True", "False"), installation.bench.length.most_runs
+        assert wait_until(lambda: len(ended()) == all_of_them, ENDED_WITHIN_S)
+        installation.place.kubectl("delete", "pod", leader, "-n", INSTALLED)
         installation.await_leader(but=leader)
 
 

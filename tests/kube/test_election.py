@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.kit import Json
 from tracer.kube.election import (
+    ENDING,
     HEAD_START_S,
     LEASE_S,
     RENEW_DEADLINE_S,
@@ -42,6 +43,11 @@ def read(content: object) -> Lease:
     return found
 
 
+def warm(lease: Lease, since_s: float) -> Sight:
+    """Let one who has seen a leader at its work see the Lease as it is since a time."""
+    return Sight(lease, since_s, is_newcomers=False)
+
+
 def written(body: bytes) -> Json:
     """Read what is to be written."""
     said: Json = json.loads(body)
@@ -71,14 +77,14 @@ def test_a_renewal_changes_the_time_alone() -> None:
     back = written(given_back(mine, NOW_NS))["spec"]
     assert (back["holderIdentity"], back["leaseTransitions"]) == ("", 5)
     assert back["leaseDurationSeconds"] > 0  # or the API server refuses it
-    assert decide(see(Sight(mine, 0), read({"spec": back}), 5), "you", 5) == Take()
+    assert decide(see(warm(mine, 0), read({"spec": back}), 5), "you", 5) == Take()
 
 
 def test_a_foreign_lease_is_waited_for_since_it_was_seen_to_change() -> None:
     """What its times say is nothing to us: neither one of long ago nor one to come; other fields of the object are no change."""
     for renewed in ("1999-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"):
         theirs = lease(holderIdentity="you", leaseDurationSeconds=15, renewTime=renewed)
-        sight = Sight(read(theirs), 100)
+        sight = warm(read(theirs), 100)
         assert decide(sight, "me", 114.9) == StandBy(115)
         theirs["metadata"]["resourceVersion"] = "8"
         assert decide(see(sight, read(theirs), 110), "me", 115) == Take()
@@ -86,31 +92,54 @@ def test_a_foreign_lease_is_waited_for_since_it_was_seen_to_change() -> None:
         assert decide(see(sight, read(theirs), 110), "me", 115) == StandBy(125)
 
 
-def test_who_has_looked_before_goes_before_a_newcomer() -> None:
-    """Of the two who wait for a silent holder, though the one who looks every two seconds saw its last word later."""
-    theirs, renewed_s = read(lease(holderIdentity="you", leaseDurationSeconds=15)), 100.0
-    before = read(lease(holderIdentity="you", leaseDurationSeconds=15, renewTime="2026-08-20T10:00:00.000000Z"))
-    warm = see(Sight(before, 0.0), theirs, renewed_s + RETRY_S + 0.5)
-    new = see(None, theirs, renewed_s)
-    assert decide(warm, "warm", warm.since_s + LEASE_S) == Take()
-    assert decide(new, "new", warm.since_s + LEASE_S) == StandBy(renewed_s + HEAD_START_S + LEASE_S)
-    assert decide(new, "new", renewed_s + HEAD_START_S + LEASE_S) == Take()
+@pytest.mark.parametrize("is_given_back", [False, True])
+@pytest.mark.parametrize("ends_for_s", [0, 2, 28])
+def test_a_warm_standby_goes_before_a_newcomer(ends_for_s: int, is_given_back: bool) -> None:  # noqa: FBT001 - a table
+    """However soon the newcomer sees the last word, and late the other one, who looks every two seconds; else it takes the Lease.
+
+    One that begins while the leader ends, and sees it renew the Lease meanwhile, is a newcomer still.
+    """
+    first = read(written(held_by(read(lease()), "you", NOW_NS)))
+    new = None
+    for second in range(0, ends_for_s, 2):
+        new = see(new, read(written(held_by(first, "you", NOW_NS + second * 1_000_000_000, is_ending=True))), float(second))
+    said = given_back(first, NOW_NS + 1_000) if is_given_back else held_by(first, "you", NOW_NS + 1_000, is_ending=True)
+    last, held_s, said_s = read(written(said)), 0 if is_given_back else LEASE_S, float(ends_for_s)
+    new, old = see(new, last, said_s), see(warm(first, 0.0), last, said_s + RETRY_S + 0.5)
+    assert decide(old, "old", old.since_s + held_s) == Take()
+    assert decide(new, "new", old.since_s + held_s) == StandBy(said_s + HEAD_START_S + held_s)
+    assert decide(see(new, last, old.since_s), "new", said_s + HEAD_START_S + held_s) == Take()
 
 
-def test_who_has_looked_before_goes_before_a_newcomer_to_a_lease_that_is_given_back() -> None:
-    """It is theirs as soon as they see it; a newcomer lets time pass for all of them to look."""
-    mine = read(written(held_by(read(lease()), "you", NOW_NS)))
-    free, back_s = read(written(given_back(mine, NOW_NS))), 100.0
-    warm, new = see(Sight(mine, 0.0), free, back_s + RETRY_S + 0.5), see(None, free, back_s)
-    assert decide(warm, "warm", warm.since_s) == Take()
-    assert decide(new, "new", warm.since_s) == StandBy(back_s + HEAD_START_S)
-    assert decide(see(new, free, warm.since_s), "new", back_s + HEAD_START_S) == Take()
+def test_who_has_seen_a_leader_at_its_work_is_warm() -> None:
+    """A renewal by one that is not asked to end is enough, then or later."""
+    first = read(written(held_by(read(lease()), "you", NOW_NS)))
+    renewed = read(written(held_by(first, "you", NOW_NS + 2_000_000_000)))
+    sight = see(see(None, first, 0.0), renewed, 2.0)
+    assert sight == Sight(renewed, 2.0, is_newcomers=False)
+    assert decide(see(sight, read(written(given_back(renewed, NOW_NS))), 4.0), "me", 4.0) == Take()
+
+
+def test_who_ends_says_so_beside_what_others_note() -> None:
+    """In an annotation, until it gives the Lease back or somebody else takes it; what was left by another one means nothing."""
+    shipped = {**lease(), "metadata": {"name": "tracer-leader", "annotations": {"team": "ci"}}}
+    mine = read(written(held_by(read(shipped), "me", NOW_NS)))
+    ending = read(written(held_by(mine, "me", NOW_NS, is_ending=True)))
+    assert (mine.is_ending, ending.is_ending) == (False, True)
+    assert written(held_by(ending, "me", NOW_NS, is_ending=True))["metadata"]["annotations"] == {"team": "ci", ENDING: "me"}
+    for body in (given_back(ending, NOW_NS), held_by(ending, "you", NOW_NS)):
+        assert written(body)["metadata"] == shipped["metadata"]
+        assert not read(written(body)).is_ending
+    left = lease(holderIdentity="you", leaseDurationSeconds=15)
+    assert not read({**left, "metadata": {"annotations": {ENDING: "me"}}}).is_ending
+    for nonsense in ("[]", '{"annotations": []}', '{"annotations": {"tracer-ending": 5}}'):
+        assert not read({**left, "metadata": json.loads(nonsense)}).is_ending
 
 
 @pytest.mark.parametrize("asked_s", [1, 15, 3600])
 def test_others_may_ask_for_another_time(asked_s: int) -> None:
     """From a second to an hour."""
-    sight = Sight(read(lease(holderIdentity="you", leaseDurationSeconds=asked_s)), 0)
+    sight = warm(read(lease(holderIdentity="you", leaseDurationSeconds=asked_s)), 0)
     assert decide(sight, "me", asked_s - 0.1) == StandBy(asked_s)
     assert decide(sight, "me", asked_s) == Take()
 
@@ -131,7 +160,7 @@ def test_nonsense_is_held_for_a_lease_and_then_written_over(spec: object) -> Non
     """It is waited for as for one of ours, and said."""
     found = read({**lease(), "spec": spec})
     assert found.fault
-    sight = Sight(found, 0)
+    sight = warm(found, 0)
     assert decide(sight, "me", LEASE_S - 0.1) == StandBy(LEASE_S)
     assert decide(sight, "me", LEASE_S) == Take()
     body = written(held_by(found, "me", NOW_NS))

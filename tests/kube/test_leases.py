@@ -218,17 +218,22 @@ def test_a_lease_that_is_given_back_is_soon_taken() -> None:
     tell(story)
 
 
+@pytest.mark.parametrize("ends_for_s", [0.0, 3.0, 28.0])
 @pytest.mark.parametrize("phase_s", [0.0, 0.5, 1.0, 1.5, 2.0])
-def test_a_lease_that_is_given_back_is_not_a_newcomers(phase_s: float) -> None:
-    """Whenever the standby looked last, and though the newcomer looks at once: a Pod that replaces the leader's knows less."""
+def test_a_lease_that_is_given_back_is_not_a_newcomers(phase_s: float, ends_for_s: float) -> None:
+    """A Pod that replaces the leader's knows less than the standby, whoever looked last, and however long the leader ends."""
 
     async def story(world: World) -> None:
         world.put()
         one, two = await world.start("one"), await world.start("two")
         await world.passes(10 + phase_s)
+        one.leadership.is_ending = True
+        await world.passes(2.25)
+        new = await world.start("new") if ends_for_s else None
+        await world.passes(ends_for_s)
         await one.die()
         await one.leadership.release()
-        new = await world.start("new")
+        new = new or await world.start("new")
         assert not new.leads
         await world.passes(20)
         assert (two.leads, new.leads) == (True, False)

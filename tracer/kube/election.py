@@ -14,8 +14,9 @@ from tracer.tekton.times import rfc3339
 
 LEASE_S = 15.0  # so long a silent holder is waited for; this and the next two are client-go's own, so people know them
 RENEW_DEADLINE_S = 10.0  # then it stops by itself: a third is left for clocks that differ and for what is on its way
-HEAD_START_S = 3.0  # for who has looked before, and so sees a change up to a try late: a warm standby goes before a newcomer
+HEAD_START_S = 3.0  # for a warm standby, which sees a change up to a try late, before a newcomer, which knows less
 RETRY_S = 2.0  # four more tries before the deadline; who waits asks as often, so that a Lease given back is soon taken
+ENDING = "tracer-ending"  # an annotation: the holder's identity, while it ends
 _LEAST_S, _MOST_S = 1, 3600  # how long others may ask to be waited for
 _MOST_TRANSITIONS = (1 << 31) - 1  # int32
 
@@ -27,6 +28,10 @@ class _Spec(msgspec.Struct, frozen=True, rename="camel"):
     lease_duration_seconds: int | None = None
     lease_transitions: int | None = None
     acquire_time: str | None = None
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    annotations: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,12 @@ class Lease:
     """A clause that says what makes no sense in it; empty if it does."""
     spec: _Spec
     fields: dict[str, msgspec.Raw]
-    """Everything that it consists of, of which only `spec` is ours."""
+    """Everything that it consists of, of which only `spec` and one annotation are ours."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its holder says that it was asked to end."""
+        return bool(self.holder) and _annotations(self.fields).get(ENDING) == self.holder
 
     @property
     def is_new(self) -> bool:
@@ -57,6 +67,8 @@ class Sight:
 
     lease: Lease
     since_s: float
+    is_newcomers: bool
+    """Whether who looks has seen no leader at its work: begun in the place of one that ends, it knows less than others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,7 @@ class StandBy:
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SPEC = msgspec.json.Decoder(_Spec | None)
+_METADATA = msgspec.json.Decoder(_Metadata)
 _UNREADABLE = (ValueError, msgspec.MsgspecError, RecursionError)
 
 
@@ -96,11 +109,15 @@ def read_lease(body: bytes) -> Lease | None:
 def see(previous: Sight | None, lease: Lease, now_s: float) -> Sight:
     """Note what was read just now: its age begins anew if it says anything else than before.
 
-    For who sees it for the first time it begins a little later, unless it is new to everybody.
+    For a newcomer it begins a little later.
     """
     if previous is None:
-        return Sight(lease, now_s if lease.is_new else now_s + HEAD_START_S)
-    return Sight(lease, previous.since_s if previous.lease.said == lease.said else now_s)
+        is_newcomers = not lease.is_new
+    elif previous.lease.said == lease.said:
+        return Sight(lease, previous.since_s, previous.is_newcomers)
+    else:
+        is_newcomers = previous.is_newcomers and (lease.is_ending or not lease.holder)
+    return Sight(lease, now_s + HEAD_START_S if is_newcomers else now_s, is_newcomers)
 
 
 def decide(sight: Sight, me: str, now_s: float) -> Take | StandBy:
@@ -114,12 +131,12 @@ def leads_until_s(asked_s: float) -> float:
     return asked_s + RENEW_DEADLINE_S
 
 
-def held_by(lease: Lease, me: str, unix_ns: int) -> bytes:
-    """Write the Lease with us as its holder, taken or kept at a time of day."""
+def held_by(lease: Lease, me: str, unix_ns: int, *, is_ending: bool = False) -> bytes:
+    """Write the Lease with us as its holder, taken or kept at a time of day; whether we are ending stands in it, too."""
     acquired, count = lease.spec.acquire_time, lease.spec.lease_transitions or 0
-    if lease.holder == me:
-        return _written(lease, me, LEASE_S, unix_ns, acquired, count)
-    return _written(lease, me, LEASE_S, unix_ns, None, count + 1 if 0 <= count < _MOST_TRANSITIONS else 1)
+    if lease.holder != me:
+        acquired, count = None, count + 1 if 0 <= count < _MOST_TRANSITIONS else 1
+    return _written(lease, me, LEASE_S, unix_ns, acquired, count, is_ending=is_ending)
 
 
 def given_back(lease: Lease, unix_ns: int) -> bytes:
@@ -127,7 +144,9 @@ def given_back(lease: Lease, unix_ns: int) -> bytes:
     return _written(lease, "", 1, unix_ns, None, lease.spec.lease_transitions or 0)
 
 
-def _written(lease: Lease, holder: str, for_s: float, unix_ns: int, acquired: str | None, transitions: int) -> bytes:
+def _written(
+    lease: Lease, holder: str, for_s: float, unix_ns: int, acquired: str | None, transitions: int, *, is_ending: bool = False
+) -> bytes:
     now = f"{rfc3339(unix_ns)[:-1]}.{unix_ns // 1_000 % 1_000_000:06}Z"  # a MicroTime
     ours = {
         "holderIdentity": holder,
@@ -136,7 +155,26 @@ def _written(lease: Lease, holder: str, for_s: float, unix_ns: int, acquired: st
         "renewTime": now,
         "leaseTransitions": transitions,
     }
-    return msgspec.json.encode({**lease.fields, "spec": {**(_object(lease.said) or {}), **ours}})
+    return msgspec.json.encode(
+        {**lease.fields, "metadata": _noted(lease, holder if is_ending else ""), "spec": {**(_object(lease.said) or {}), **ours}}
+    )
+
+
+def _noted(lease: Lease, ending: str) -> dict[str, object]:
+    """Give the metadata with the note of who is ending; nobody if that is empty."""
+    metadata: dict[str, object] = {**(_object(lease.fields.get("metadata", b"{}")) or {})}
+    annotations = _annotations(lease.fields)
+    if ending or ENDING in annotations:
+        others = {key: value for key, value in annotations.items() if key != ENDING}
+        metadata["annotations"] = {**others, ENDING: ending} if ending else others
+    return metadata
+
+
+def _annotations(fields: dict[str, msgspec.Raw]) -> dict[str, str]:
+    try:
+        return _METADATA.decode(fields.get("metadata", b"{}")).annotations or {}
+    except _UNREADABLE:
+        return {}
 
 
 def _object(text: bytes) -> dict[str, msgspec.Raw] | None:

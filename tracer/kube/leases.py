@@ -45,6 +45,8 @@ class Leadership:
         """Whether who leads is running."""
         self.holder = ""
         """Who leads, as it was last seen; empty for nobody, and if nobody knows."""
+        self.is_ending = False
+        """Whether we were asked to end: who begins in our place learns so from the Lease that others know more."""
         self._object, self._identity, self._clock, self._report = lease, identity, clock, report
         self._sight: Sight | None = None
         self._current: Lease | None = None
@@ -131,7 +133,7 @@ class Leadership:
                 self._succeeded()
                 return min(retry_s, until_s - now_s)
         self._current = None
-        body = held_by(lease, self._identity, self._clock.unix_ns())
+        body = held_by(lease, self._identity, self._clock.unix_ns(), is_ending=self.is_ending)
         answer = await self._object.replace(body, self._request_s)
         if isinstance(answer, Conflict):
             return retry_s

@@ -8,19 +8,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 
-from tests.chart.rendering import CHART, RELEASE, helm, render
+from tests.chart.manifests import INSTALL
+from tests.chart.rendering import CHART, RELEASE, helm, objects, render
 from tests.cluster import account, otlp
 from tests.cluster.faults.bench import SHORT, Bench, Say, last, open_bench
 from tests.cluster.lab import image_builds, images
 from tests.cluster.lab.cluster import Cluster
-from tests.cluster.lab.place import INSTALLED, NODE_ADDRESS, Json, Place
+from tests.cluster.lab.place import INSTALLED, NODE_ADDRESS, Json, Place, as_list
 from tests.cluster.lab.recorder import now
-from tests.cluster.lab.shell import LabError, call, run, wait_until
+from tests.cluster.lab.shell import LabError, run, wait_until
 from tests.cluster.tee import Answer
+from tests.cluster.test_chart import PRESETS
 from tests.cluster.test_rights import await_told, namespaces, run_to_the_end
+from tests.process.test_upgrade import before
+from tracer import __version__
 from tracer.kube.checkpoints import INTERVAL_S
 
 READY_WITHIN = (
@@ -29,15 +34,9 @@ READY_WITHIN = (
 LEADS_WITHIN_S, WRITTEN_WITHIN_S, ENDED_WITHIN_S = 60, 5, 120
 POD_NAME = "authentication.kubernetes.io/pod-name"
 REPOSITORY, _, TAG = image_builds.NAME.rpartition(":")
-PRESETS: dict[str, Json] = {
-    "default": {},
-    "one replica": {"replicas": 1},
-    "per namespace": {"config": {"watch": {"namespaces": ["default", "kube-public"]}}},
-    "chosen user": {"runAsUser": None},
-    "secrets": {"secrets": {"headers": {"name": "headers"}, "ca": {"name": "ca"}, "client": {"name": "client"}}},
-    "dashboards": {"dashboards": {"enabled": True}},
-}
-"""Without the kinds of the Prometheus Operator, which this cluster does not serve."""
+PLAIN = "install-plain"
+OF_THE_OPERATOR = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+"""Kinds that this cluster does not serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,15 @@ class Installation:
     @property
     def checkpoint(self) -> Json:
         """The ConfigMap."""
-        found: Json = json.loads(self.place.kubectl("get", "configmap", "tracer-checkpoint", "-n", INSTALLED, "-o", "json"))
+        return self._own("configmap/tracer-checkpoint")
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """The UIDs of the ConfigMap and of the Lease: another one is an empty one."""
+        return self.checkpoint["metadata"]["uid"], self._own("lease/tracer-leader")["metadata"]["uid"]
+
+    def _own(self, name: str) -> Json:
+        found: Json = json.loads(self.place.kubectl("get", name, "-n", INSTALLED, "-o", "json"))
         return found
 
     def values(self, more: Json | None = None) -> Json:
@@ -78,15 +85,14 @@ class Installation:
         common = ("--kubeconfig", self.place.kubeconfig, "--namespace", INSTALLED)
         return helm(*arguments, *common, *given, stdin=None if values is None else json.dumps(values))
 
-    def upgrade(self, more: Json | None = None) -> None:
+    def upgrade(self, more: Json | None = None, *, chart: Path = CHART) -> None:
         """Install it, or upgrade it, and wait until all its Pods are ready.
 
         Raises LabError with what they say if they are not.
         """
         try:
-            self.helm(
-                "upgrade", "--install", RELEASE, str(CHART), "--wait", f"--timeout={READY_WITHIN}", values=self.values(more)
-            )
+            waits = ("--wait", f"--timeout={READY_WITHIN}")
+            self.helm("upgrade", "--install", RELEASE, str(chart), *waits, values=self.values(more))
         except LabError as error:
             raise LabError("\n".join([str(error), *map(self._words_of, self.pods)])) from error
 
@@ -142,12 +148,13 @@ def test_the_doctor_is_content(installation: Installation) -> None:
 
 def test_a_rolling_update_loses_nothing(installation: Installation) -> None:
     """Every Pod is replaced while runs run; what was sent is remembered, and nothing is sent again."""
-    before = installation.checkpoint
+    state = installation.state
     with installation.bench.fault("install-update", "a rolling update", controllers=None, sees_all=False) as fault:
+        assert fault.runs.in_state("Unknown")
         installation.upgrade({"stuck_after_s": 3600})
     assert fault.books is not None
     assert fault.books.repeated == 0
-    assert installation.checkpoint["metadata"]["uid"] == before["metadata"]["uid"]
+    assert installation.state == state
 
 
 def test_a_leader_that_is_taken_away_costs_nothing(installation: Installation) -> None:
@@ -178,12 +185,12 @@ def test_a_leader_that_ends_slowly_costs_nothing(installation: Installation) -> 
 
 def test_what_is_remembered_outlives_the_release(installation: Installation) -> None:
     """Uninstalled and installed again it finds its ConfigMap and its Lease, and repeats nothing that stands there."""
-    before, requests = installation.checkpoint, installation.bench.backend.requests
+    state, requests = installation.state, installation.bench.backend.requests
     last(INTERVAL_S + WRITTEN_WITHIN_S)  # Helm takes its rights away before its Pods, so it may not write when it ends
     sent = len(requests)
     installation.helm("uninstall", RELEASE, "--wait")
     assert installation.checkpoint["binaryData"]["done"]
-    assert installation.place.kubectl("get", "lease", "tracer-leader", "-n", INSTALLED, "-o", "name")
+    assert installation.state == state
     installation.upgrade()
     installation.await_leader()
     with namespaces(installation.place, "install-again"):
@@ -192,7 +199,19 @@ def test_what_is_remembered_outlives_the_release(installation: Installation) -> 
         list(map(otlp.span_of, otlp.one_by_one(one.spans for one in part))) for part in (requests[:sent], requests[sent:])
     )
     assert {one.name for one in later if one.span_id in {each.span_id for each in known}} == set()
-    assert installation.checkpoint["metadata"]["uid"] == before["metadata"]["uid"]
+    assert installation.state == state
+
+
+def test_an_upgrade_of_the_chart_and_the_way_back_keep_what_is_remembered(installation: Installation, tmp_path: Path) -> None:
+    """From the chart before its last change, with the page's command, and back by a rollback."""
+    state, waits = installation.state, ("--wait", f"--timeout={READY_WITHIN}")
+    installation.upgrade(chart=before(tmp_path, "deploy/chart") / "deploy" / "chart")
+    installation.helm("upgrade", RELEASE, str(CHART), "--reset-then-reuse-values", *waits)
+    installation.helm("rollback", RELEASE, *waits)
+    installation.await_leader()
+    assert installation.state == state
+    assert installation.checkpoint["binaryData"]["done"]
+    installation.upgrade()
 
 
 @pytest.mark.row("S16")
@@ -221,6 +240,31 @@ def test_each_right_is_used_and_none_is_missing(installation: Installation, watc
         assert asked(is_refused=False) <= rules
 
 
+def test_without_helm_it_is_the_same(installation: Installation) -> None:
+    """deploy/install.yaml as the page says, but in another namespace: held to "restricted", it is ready, and tells."""
+    installation.helm("uninstall", RELEASE, "--wait")
+    text = INSTALL.read_text().replace(f"localhost/tracer:{__version__}", image_builds.NAME)
+    text = text.replace("http://jaeger:4318", installation.bench.backend.endpoint)
+    place, manifests = installation.place, as_list(list(map(_in_plain, objects(text))))
+    try:
+        place.kubectl("apply", "--server-side", "-f", "-", stdin=manifests)
+        place.kubectl("-n", PLAIN, "rollout", "status", "deployment/tracer", f"--timeout={READY_WITHIN}")
+        label = "jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}"
+        assert place.kubectl("get", "namespace", PLAIN, "-o", label) == "restricted"
+        with namespaces(place, "install-without"):
+            await_told(installation.bench.backend, set(run_to_the_end(place, "install-without")))
+    finally:
+        place.kubectl("delete", "--wait=false", "-f", "-", stdin=manifests)
+
+
+def _in_plain(one: Json) -> Json:
+    """Put an object of deploy/install.yaml into a namespace of its own, as the tests have one of that name."""
+    metadata = one["metadata"]
+    moved = {"name": PLAIN} if one["kind"] == "Namespace" else {"namespace": PLAIN} if "namespace" in metadata else {}
+    subjects = {"subjects": [{**each, "namespace": PLAIN} for each in one["subjects"]]} if "subjects" in one else {}
+    return {**one, "metadata": {**metadata, **moved}, **subjects}
+
+
 def granted(among: list[Json]) -> set[str]:
     """Write each right of the rendered roles as one of verb, resource, name and namespace."""
     found = set[str]()
@@ -243,9 +287,11 @@ def said_of(request: Json) -> str:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_api_server_takes_every_rendering(cluster: Cluster, preset: str) -> None:
-    """As a dry run on the server: every field is known, and nothing is refused."""
-    rendered = render(PRESETS[preset], "--skip-tests", namespace="default")
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": rendered})
-    command = cluster.place.kubectl_command("apply", "--dry-run=server", "--validate=strict", "-f", "-")
-    said = call(*command, stdin=text)
+    """As a dry run on the server, with the Pod of `helm test`: every field is known, and nothing is refused."""
+    place, name = cluster.place, f"install-{preset}"
+    with namespaces(place, name):
+        rendered = [one for one in render(PRESETS[preset], namespace=name) if one["kind"] not in OF_THE_OPERATOR]
+        there = as_list([one for one in rendered if one["kind"] == "ServiceAccount"])  # or a Pod of it is refused
+        place.kubectl("apply", "-f", "-", stdin=there)
+        said = place.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=as_list(rendered))
     assert len(said.splitlines()) == len(rendered)

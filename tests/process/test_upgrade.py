@@ -23,18 +23,21 @@ RUNS = 5
 NAMESPACE = "default"
 
 
-def before(folder: Path) -> Path:
-    """Lay out the program as it was before it was changed last; skip the test where nobody knows how that was."""
+def before(folder: Path, part: str = "tracer") -> Path:
+    """Lay out a part of the project as it was before it was changed last; skip the test where nobody knows how that was.
+
+    The program is such a part.
+    """
     if (program := shutil.which("git")) is None or not (ROOT / ".git").exists():
-        pytest.skip("How the program was before is not known: this is no checkout of git.")
+        pytest.skip(f"How {part} was before is not known: this is no checkout of git.")
 
     def git(*arguments: str) -> bytes:
         return subprocess.run([program, "-C", ROOT, *arguments], check=True, capture_output=True).stdout
 
-    changes = git("log", "-2", "--format=%H", "--", "tracer").decode().split()
+    changes = git("log", "-2", "--format=%H", "--", part).decode().split()
     if len(changes) < 2:
-        pytest.skip("How the program was before is not known: the checkout has no history.")
-    with tarfile.open(fileobj=io.BytesIO(git("archive", changes[1], "tracer"))) as archive:
+        pytest.skip(f"How {part} was before is not known: the checkout has no history.")
+    with tarfile.open(fileobj=io.BytesIO(git("archive", changes[1], part))) as archive:
         archive.extractall(folder, filter="data")
     return folder
 

@@ -3,6 +3,7 @@
 The image is the one of deploy/Dockerfile, the account the chart's own.
 """
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from tests.cluster.test_rights import await_told, namespaces, run_to_the_end
 from tests.process.test_upgrade import before
 from tracer import __version__
 from tracer.kube.checkpoints import INTERVAL_S
+from tracer.kube.credentials import MOUNTED
 
 READY_WITHIN = (
     "240s"  # after the API server was away, Kubernetes' own controllers may wait for a minute and more before they look again
@@ -35,6 +37,7 @@ LEADS_WITHIN_S, WRITTEN_WITHIN_S, ENDED_WITHIN_S = 60, 5, 120
 POD_NAME = "authentication.kubernetes.io/pod-name"
 REPOSITORY, _, TAG = image_builds.NAME.rpartition(":")
 PLAIN = "install-plain"
+PYTHON, HOUR_S = "/opt/tracer/bin/python3", 3600
 OF_THE_OPERATOR = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 """Kinds that this cluster does not serve."""
 
@@ -144,6 +147,15 @@ def test_the_doctor_is_content(installation: Installation) -> None:
     """`helm test` runs it as the controller's own account."""
     said = installation.helm("test", RELEASE, "--logs", f"--timeout={READY_WITHIN}")
     assert "Phase:          Succeeded" in said
+
+
+@pytest.mark.row("S19")
+def test_its_token_lives_for_an_hour(installation: Installation) -> None:
+    """Unlike the one that the API server mounts by itself, which it lets live for a year."""
+    reads = f"print(open('{MOUNTED}/token').read())"
+    token = installation.place.kubectl("exec", "-n", INSTALLED, installation.pods[0], "--", PYTHON, "-c", reads)
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert claims["exp"] - claims["iat"] == HOUR_S
 
 
 def test_a_rolling_update_loses_nothing(installation: Installation) -> None:
@@ -289,7 +301,8 @@ def said_of(request: Json) -> str:
 def test_the_api_server_takes_every_rendering(cluster: Cluster, preset: str) -> None:
     """As a dry run on the server, with the Pod of `helm test`: every field is known, and nothing is refused."""
     place, name = cluster.place, f"install-{preset}"
-    with namespaces(place, name):
+    watched = PRESETS[preset].get("config", {}).get("watch", {}).get("namespaces", [])
+    with namespaces(place, name, *watched):
         rendered = [one for one in render(PRESETS[preset], namespace=name) if one["kind"] not in OF_THE_OPERATOR]
         there = as_list([one for one in rendered if one["kind"] == "ServiceAccount"])  # or a Pod of it is refused
         place.kubectl("apply", "-f", "-", stdin=there)

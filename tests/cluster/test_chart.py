@@ -42,6 +42,7 @@ from tracer.cli import cli
 from tracer.config import KEYS, Config
 from tracer.errors import InputError
 from tracer.health.families import FAMILIES, Type
+from tracer.kube.credentials import MOUNTED
 from tracer.kube.named import CHECKPOINT_NAME, LEASE_NAME
 from tracer.settings import load
 
@@ -171,13 +172,12 @@ def test_each_pod_is_restricted(preset: str) -> None:
         assert restricted.faults(spec) == []
         assert spec["securityContext"] == {"runAsNonRoot": True, **user, "seccompProfile": {"type": "RuntimeDefault"}}
         assert (spec["enableServiceLinks"], spec["serviceAccountName"]) == (False, RELEASE)
-        assert spec["automountServiceAccountToken"] is True
         assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}
         assert {one["name"]: one for one in spec["volumes"]}["tmp"] == {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}
         for container in spec["containers"]:
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
             mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
-            assert mounts == {"tmp": "/tmp", "config": "/etc/tracer"}  # noqa: S108 - the Pod's own
+            assert mounts == {"tmp": "/tmp", "config": "/etc/tracer", "account": str(MOUNTED)}  # noqa: S108 - the Pod's own
             assert container["resources"] == {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}}
     assert restricted.faults({**spec, "hostNetwork": True}) == ["hostNetwork"]
 
@@ -364,6 +364,27 @@ def test_what_is_run() -> None:
 def test_only_our_pods_have_the_accounts_token() -> None:
     """Another Pod that names the account gets none unless it asks for one."""
     assert named(render(), "ServiceAccount")["automountServiceAccountToken"] is False
+
+
+@each_preset
+@pytest.mark.row("S19")
+def test_the_token_is_valid_for_an_hour(preset: str) -> None:
+    """Our Pods ask for it themselves: kube-apiserver lets the one that it mounts, for 3607 s, live for a year.
+
+    It stands with the authority and the namespace where the program looks; the kubelet lets the user of the Pod read it.
+    """
+    for spec in pod_specs(render(PRESETS[preset])).values():
+        assert spec["automountServiceAccountToken"] is False
+        assert {one["name"]: one for one in spec["volumes"]}["account"]["projected"] == {
+            "sources": [
+                {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+            ]
+        }
+        for container in spec["containers"]:
+            mounted = {one["name"]: one for one in container["volumeMounts"]}["account"]
+            assert mounted == {"name": "account", "mountPath": str(MOUNTED), "readOnly": True}
 
 
 def test_secrets_become_files() -> None:

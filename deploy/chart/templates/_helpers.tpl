@@ -58,7 +58,7 @@ app.kubernetes.io/component: controller
 {{/* What a Pod of ours is, whatever it runs. */}}
 {{- define "tracer.pod" -}}
 serviceAccountName: {{ include "tracer.name" . }}
-automountServiceAccountToken: true
+automountServiceAccountToken: false # the API server lets that token live for a year; ours is the volume `account`
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
@@ -88,6 +88,22 @@ volumes:
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
+  - name: account # readable without fsGroup: the kubelet makes runAsUser the owner of the token, or lets everybody read it
+    projected:
+      sources:
+        - serviceAccountToken:
+            path: token
+            expirationSeconds: 3600 # not 3607, which the API server takes for a year
+        - configMap:
+            name: kube-root-ca.crt
+            items:
+              - key: ca.crt
+                path: ca.crt
+        - downwardAPI:
+            items:
+              - path: namespace
+                fieldRef:
+                  fieldPath: metadata.namespace
   - name: config
     projected:
       sources:
@@ -149,6 +165,9 @@ resources:
 volumeMounts:
   - name: config
     mountPath: /etc/tracer
+    readOnly: true
+  - name: account
+    mountPath: /var/run/secrets/kubernetes.io/serviceaccount
     readOnly: true
   - name: tmp
     mountPath: /tmp

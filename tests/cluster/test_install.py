@@ -217,12 +217,19 @@ def test_what_is_remembered_outlives_the_release(installation: Installation) -> 
 def test_an_upgrade_of_the_chart_and_the_way_back_keep_what_is_remembered(installation: Installation, tmp_path: Path) -> None:
     """From the chart before its last change, with the page's command, and back by a rollback."""
     state, waits = installation.state, ("--wait", f"--timeout={READY_WITHIN}")
-    installation.upgrade(chart=before(tmp_path, "deploy/chart") / "deploy" / "chart")
-    installation.helm("upgrade", RELEASE, str(CHART), "--reset-then-reuse-values", *waits)
-    installation.helm("rollback", RELEASE, *waits)
-    installation.await_leader()
-    assert installation.state == state
-    assert installation.checkpoint["binaryData"]["done"]
+
+    def is_remembered() -> bool:
+        return bool(installation.checkpoint["binaryData"]["done"])
+
+    with namespaces(installation.place, "install-upgraded"):
+        await_told(installation.bench.backend, set(run_to_the_end(installation.place, "install-upgraded")))
+        assert wait_until(is_remembered, INTERVAL_S + WRITTEN_WITHIN_S)
+        installation.upgrade(chart=before(tmp_path, "deploy/chart") / "deploy" / "chart")
+        installation.helm("upgrade", RELEASE, str(CHART), "--reset-then-reuse-values", *waits)
+        installation.helm("rollback", RELEASE, *waits)
+        installation.await_leader()
+        assert installation.state == state
+        assert is_remembered()
     installation.upgrade()
 
 
@@ -302,7 +309,7 @@ def test_the_api_server_takes_every_rendering(cluster: Cluster, preset: str) -> 
     """As a dry run on the server, with the Pod of `helm test`: every field is known, and nothing is refused."""
     place, name = cluster.place, f"install-{preset}"
     watched = PRESETS[preset].get("config", {}).get("watch", {}).get("namespaces", [])
-    with namespaces(place, name, *watched):
+    with namespaces(place, name, *dict.fromkeys(watched)):
         rendered = [one for one in render(PRESETS[preset], namespace=name) if one["kind"] not in OF_THE_OPERATOR]
         there = as_list([one for one in rendered if one["kind"] == "ServiceAccount"])  # or a Pod of it is refused
         place.kubectl("apply", "-f", "-", stdin=there)

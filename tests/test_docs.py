@@ -19,6 +19,7 @@ import yaml
 from tests.asked import WITHIN_S, kubeconfig
 from tests.kit import HERE, Json
 from tests.markdown import PAGES, ROOT, anchors, blocks, code_spans, commands, languages, lines, links
+from tracer import __version__
 from tracer.cli import cli
 from tracer.config import Config
 from tracer.demo.apiserver import ApiServer
@@ -32,6 +33,8 @@ VALUES: Json = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
 INSTALLED = {
     f"{one['kind']}/{one['metadata']['name']}".lower() for one in yaml.safe_load_all((DEPLOY / "install.yaml").read_text())
 }
+IMAGE = f"registry.example/tracer:{__version__}"
+"""What the chart pulls where it is told the repository that the pages name."""
 MAKEFILE = (ROOT / "Makefile").read_text()
 OURS = ("tracer", "make", "helm", "kubectl")
 """The programs whose commands are looked at in the midst of a text, too."""
@@ -83,7 +86,7 @@ def fault_of(words: list[str], page: Path, *, is_whole: bool = True) -> str | No
         case "grep":
             return fault_of_events(rest[-1])
         case "docker" | "podman" | "buildah":
-            return fault_of_ours(rest[rest.index("tracer") + 1 :]) if rest[0] == "run" and "tracer" in rest else None
+            return fault_of_image(rest)
         case "python" | "python3":
             module = rest[rest.index("-m") + 1].replace(".", "/") if "-m" in rest else ""
             is_there = any((ROOT / f"{module}{end}").exists() for end in (".py", "/__main__.py"))
@@ -136,6 +139,14 @@ def fault_of_events(pattern: str) -> str | None:
     parts = pattern.split("|") if re.fullmatch(r"[a-z]+_[a-z_|]*", pattern) else []
     never = [part for part in parts if not any(what.startswith(part) for what in What)]
     return f"no event begins with {never[0]}" if never else None
+
+
+def fault_of_image(words: list[str]) -> str | None:
+    """Say which image of ours is none that the chart pulls, or what is wrong with the command line that one is run with."""
+    images = [word for word in words if re.match(r"(registry\.example/)?tracer(:|@|$)", word)]
+    if others := [image for image in images if image != IMAGE]:
+        return f"the chart pulls {IMAGE}, and not {others[0]}"
+    return fault_of_ours(words[words.index(IMAGE) + 1 :]) if words[0] == "run" and images else None
 
 
 def fault_of_values(words: list[str]) -> str | None:

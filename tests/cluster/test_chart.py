@@ -472,6 +472,7 @@ def test_what_is_copied_is_rendered_as_it_is() -> None:
         ({"config": {"listen": "127.0.0.1:8080"}}, "config.listen is 127.0.0.1:8080, where no probe reaches the Pod"),
         ({"config": {"listen": "localhost:8080"}}, "config.listen is localhost:8080, where no probe reaches the Pod"),
         ({"config": {"listen": "[::1]:8080"}}, "config.listen is [::1]:8080, where no probe reaches the Pod"),
+        ({"proxy": {"url": "http://me@proxy:3128"}}, "proxy.url has a user or a password"),
         ({"config": {"listen": ":0"}}, "config.listen is :0: give a port from 1 to 65535, such as :8080."),
     ],
 )
@@ -480,6 +481,14 @@ def test_what_is_refused(values: Json, words: str) -> None:
     with pytest.raises(LabError) as refused:
         render(values)
     assert words in str(refused.value)
+
+
+@pytest.mark.row("S19")
+def test_a_password_of_the_proxy_is_refused_and_not_shown() -> None:
+    """It would stand in the Pod, as plain text."""
+    with pytest.raises(LabError, match="would see") as refused:
+        render({"proxy": {"url": "http://me:hidden@proxy:3128"}})
+    assert "hidden" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,9 @@ image: {{ include "tracer.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- with .Values.proxy }}
 {{- if .url }}
+{{- if contains "@" .url }}
+{{- fail "proxy.url has a user or a password, which all who may read Pods would see: give an address such as http://proxy:3128." }}
+{{- end }}
 env:
   - name: HTTP_PROXY
     value: {{ .url | quote }}

@@ -73,7 +73,9 @@ wheelhouse: .venv/.dev  ## gather what the image is built of (BASE_PYTHON=3.11 f
 sbom: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 sbom: .venv/.sbom  ## name every package that the image has beside its base, as CycloneDX
 	@mkdir -p $(dir $(SBOM))
-	@.venv/sbom/bin/cyclonedx-py requirements --output-reproducible --output-file $(SBOM) requirements/image.txt
+	@$(PYTHON) -c 'import tracer; print(f"[project]\nname = \"tekton-tracer\"\nversion = \"{tracer.__version__}\"")' | \
+		PYTHONWARNINGS=ignore .venv/sbom/bin/cyclonedx-py requirements --pyproject /dev/stdin \
+			--output-reproducible --output-file $(SBOM) requirements/image.txt
 
 lock: export CUSTOM_COMPILE_COMMAND = make lock
 lock: .venv/.dev  ## pin the dependencies again (LOCK_ARGS='--upgrade --uploaded-prior-to P7D' takes newer ones)

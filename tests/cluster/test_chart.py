@@ -45,6 +45,8 @@ from tracer.health.families import FAMILIES, Type
 from tracer.kube.credentials import MOUNTED
 from tracer.kube.named import CHECKPOINT_NAME, LEASE_NAME
 from tracer.settings import load
+from tracer.telemetry.attributes import ENVIRONMENT_NAME, PIPELINE_ACTION_NAME, TASK_TYPE, USER_PREFIX
+from tracer.telemetry.mappings import DEFAULT_MAPPINGS
 
 MULTI_TENANT: Json = yaml.safe_load((CHART / "values-multi-tenant.yaml").read_text())
 WATCHED: Json = {"config": {"watch": {"namespaces": ["ci", "release", "ci"]}}}
@@ -100,6 +102,8 @@ LABELS = {
     "app.kubernetes.io/managed-by": "Helm",
     "helm.sh/chart": f"tracer-{__version__}",
 }
+TARGETS = ("vcs.a.b", ENVIRONMENT_NAME, PIPELINE_ACTION_NAME, TASK_TYPE, f"{USER_PREFIX}.team")
+"""What the program lets labels and annotations become."""
 GOLDEN = HERE / "chart" / "rights.txt"
 each_preset = pytest.mark.parametrize("preset", PRESETS)
 
@@ -464,6 +468,12 @@ def test_what_is_copied_is_rendered_as_it_is() -> None:
             {"config": {"otlp": {"ca_file": "/a"}}, "secrets": {"ca": {"name": "authority"}}},
             "config.otlp.ca_file is /a, and a Secret under `secrets` is to be that file as well: give one of them.",
         ),
+        ({"config": {"otlp": {"key_file": "/a"}}}, "config.otlp.key_file is /a, a key without a certificate"),
+        ({"config": {"listen": "127.0.0.1:8080"}}, "config.listen is 127.0.0.1:8080, where no probe reaches the Pod"),
+        ({"config": {"listen": "localhost:8080"}}, "config.listen is localhost:8080, where no probe reaches the Pod"),
+        ({"config": {"listen": "[::1]:8080"}}, "config.listen is [::1]:8080, where no probe reaches the Pod"),
+        ({"proxy": {"url": "http://me@proxy:3128"}}, "proxy.url has a user or a password"),
+        ({"config": {"listen": ":0"}}, "config.listen is :0: give a port from 1 to 65535, such as :8080."),
     ],
 )
 def test_what_is_refused(values: Json, words: str) -> None:
@@ -471,6 +481,14 @@ def test_what_is_refused(values: Json, words: str) -> None:
     with pytest.raises(LabError) as refused:
         render(values)
     assert words in str(refused.value)
+
+
+@pytest.mark.row("S19")
+def test_a_password_of_the_proxy_is_refused_and_not_shown() -> None:
+    """It would stand in the Pod, as plain text."""
+    with pytest.raises(LabError, match="would see") as refused:
+        render({"proxy": {"url": "http://me:hidden@proxy:3128"}})
+    assert "hidden" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -486,13 +504,28 @@ def test_what_is_refused(values: Json, words: str) -> None:
         ("spans.honour_sampled_flag", "false"),
         ("spans.mappings", ["a"]),
         ("spans.mappings", {"a": 1}),
+        ("spans.mappings", {"-a": "tekton.user.team"}),
+        ("spans.mappings", {"a/b/c": "tekton.user.team"}),
+        ("spans.mappings", {"a": "team"}),
+        ("spans.mappings", {"a": "tekton.user"}),
+        ("spans.mappings", {"a": "vcs.Team"}),
+        ("spans.mappings", {"a": "tekton.user.team", "b": "tekton.user.team"}),
         ("spans.run_url", True),
+        ("spans.run_url", "/{uid}"),
+        ("spans.run_url", "https://{name}/"),
+        ("spans.run_url", "https://user@host/"),
+        ("spans.run_url", "https://host/{id}"),
+        ("spans.run_url", "https://host/{uid"),
+        ("spans.run_url", "https://host/a b"),
+        ("spans.run_url", "https://host/" + "a" * 1024),
         ("service.name", ""),
         ("cluster.name", 5),
         ("lookback", "1w"),
         ("lookback", "0h"),
         ("leader.enabled", 1),
         ("listen", "8080"),
+        ("listen", ":65536"),
+        ("listen", ":99999"),
         ("stuck_after_s", 0),
         ("stuck_after_s", 10**9 + 1),
         ("stuck_after_s", "7200"),
@@ -506,8 +539,29 @@ def test_chart_and_program_refuse_the_same(name: str, value: object) -> None:
         nested = {part: nested}
     with pytest.raises(InputError):
         load({}, {}, ("config.yaml", json.dumps(nested).encode()))
-    with pytest.raises(LabError, match=f"/config/{name.replace('.', '/')}"):
+    with pytest.raises(LabError, match="config[/.]" + name.replace(".", "[/.]")):
         render({"config": nested})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("spans.mappings", {source: target for (source, _), target in zip(DEFAULT_MAPPINGS, TARGETS, strict=True)}),
+        ("spans.mappings", {"A_b.c": "tekton.user.a_1.b"}),
+        ("spans.run_url", ""),
+        ("spans.run_url", "http://host:1/{namespace}/{resource}/{name}?{uid}#/~{name}"),
+        ("spans.run_url", "https://host"),
+        ("listen", ":65535"),
+        ("listen", "0.0.0.0:08080"),
+        ("listen", "[::]:1"),
+    ],
+)
+def test_chart_and_program_take_the_same(name: str, value: object) -> None:
+    """What the templates look at, they do not refuse where the program would take it."""
+    nested: Any = value
+    for part in reversed(name.split(".")):
+        nested = {part: nested}
+    load({}, {}, ("config.yaml", configuration(render({"config": nested}))))
 
 
 # ---------------------------------------------------------------- around it

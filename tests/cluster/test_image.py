@@ -167,12 +167,14 @@ def test_the_same_checkout_makes_the_same_image(built: Built) -> None:
 
 
 def test_the_bill_of_materials_names_what_is_locked(tmp_path: Path) -> None:
-    """`make sbom` names every package, in its version and with its hashes."""
+    """`make sbom` names us, and every package, in its version and with its hashes."""
     if reason := unfit_here():
         pytest.skip(reason)
     bill = tmp_path / "bill.json"
     call("make", "-C", ROOT, "sbom", f"SBOM={bill}")
     said = json.loads(bill.read_text())
     assert said["bomFormat"] == "CycloneDX"
+    product = said["metadata"]["component"]
+    assert (product["type"], product["name"], product["version"]) == ("application", "tekton-tracer", __version__)
     assert {one["name"]: one["version"] for one in said["components"]} == LOCKED
     assert all(one["purl"] and one["externalReferences"][0]["hashes"] for one in said["components"])

@@ -34,8 +34,8 @@ app.kubernetes.io/component: controller
 {{- regexFind "[0-9]+$" .Values.config.listen | atoi -}}
 {{- end -}}
 
-{{/* Refuses what the program would refuse, and what it would take outside of a Pod alone. The schema says the rest. */}}
-{{- define "tracer.refusals" -}}
+{{/* Refuses where the program cannot listen, and where it would listen to itself alone. */}}
+{{- define "tracer.listens" -}}
 {{- $port := include "tracer.port" . | atoi -}}
 {{- with .Values.config -}}
 {{- if or (lt $port 1) (gt $port 65535) -}}
@@ -43,31 +43,6 @@ app.kubernetes.io/component: controller
 {{- end -}}
 {{- if regexMatch "^(127\\.[0-9.]*|localhost|\\[?::1\\]?):[0-9]+$" .listen -}}
 {{- fail (printf "config.listen is %s, where no probe reaches the Pod: give a port alone, such as :8080." .listen) -}}
-{{- end -}}
-{{- with .spans.run_url -}}
-{{- $allowed := "the placeholders are {namespace}, {name}, {uid} and {resource}" -}}
-{{- if regexMatch "[{}]" (regexReplaceAll "\\{(namespace|name|uid|resource)\\}" . "") -}}
-{{- fail (printf "config.spans.run_url is %s, with a brace too many or an unknown placeholder; %s." . $allowed) -}}
-{{- end -}}
-{{- if not (and (regexMatch "^https?://[^/?#@\\\\{}]+([/?#]|$)" .) (regexMatch "^[!-~]+$" .) (le (len .) 1024)) -}}
-{{- fail (printf "config.spans.run_url is %s: give an address that begins with http:// or https:// and a host; %s." . $allowed) -}}
-{{- end -}}
-{{- end -}}
-{{- $sources := dict -}}
-{{- range $source, $target := .spans.mappings -}}
-{{- $name := "[a-z0-9]([-a-z0-9]*[a-z0-9])?" -}}
-{{- if not (regexMatch (printf "^(%s(\\.%s)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" $name $name) $source) -}}
-{{- fail (printf "config.spans.mappings has %s, which is no key of a label or an annotation." $source) -}}
-{{- end -}}
-{{- $own := "(vcs|tekton\\.user)(\\.[a-z][a-z0-9_]*)+" -}}
-{{- if not (regexMatch (printf "^(%s|deployment\\.environment\\.name|cicd\\.pipeline\\.(action\\.name|task\\.type))$" $own) $target) -}}
-{{- $targets := "vcs.*, deployment.environment.name, cicd.pipeline.action.name, cicd.pipeline.task.type and tekton.user.*" -}}
-{{- fail (printf "config.spans.mappings maps %s to %s; the targets are %s." $source $target $targets) -}}
-{{- end -}}
-{{- if hasKey $sources $target -}}
-{{- fail (printf "config.spans.mappings maps %s and %s to %s: leave one of them." (get $sources $target) $source $target) -}}
-{{- end -}}
-{{- $_ := set $sources $target $source -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -93,7 +68,7 @@ app.kubernetes.io/component: controller
 {{- if and $config.otlp.key_file (not $config.otlp.cert_file) -}}
 {{- fail (printf "config.otlp.key_file is %s, a key without a certificate: give config.otlp.cert_file too." $config.otlp.key_file) -}}
 {{- end -}}
-{{- include "tracer.refusals" . -}}
+{{- include "tracer.listens" . -}}
 {{- toYaml $config -}}
 {{- end -}}
 

@@ -1,18 +1,21 @@
 """Who asks how we are, and what is answered."""
 
 import asyncio
+import resource
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from tracer.errors import InputError
 from tracer.health import verdict
-from tracer.health.server import Server
+from tracer.health.server import MOST_CONNECTIONS, Server
 from tracer.health.verdict import Check, Checks
 
 WITHIN_S = 20
+MANY = 1_000
+ASKS = b"GET /livez HTTP/1.1\r\nHost: it\r\n\r\n"
 
 
 @dataclass
@@ -56,6 +59,41 @@ async def say(address: str, request: bytes) -> bytes:
     answer = await reader.read()
     writer.close()
     return answer
+
+
+class Flood:
+    """Many connections that begin one after another, and stay as long as the server lets them."""
+
+    def __init__(self, address: str) -> None:
+        """Prepare."""
+        host, _, port = address.rpartition(":")
+        self._at = host.strip("[]"), int(port)
+        self._writers: list[asyncio.StreamWriter] = []
+        self._ends: list[asyncio.Task[bytes]] = []
+
+    async def rise(self, count: int, says: bytes) -> None:
+        """Open as many more, and let each say this."""
+        for _ in range(count):
+            reader, writer = await asyncio.open_connection(*self._at)
+            writer.write(says)
+            self._writers.append(writer)
+            self._ends.append(asyncio.ensure_future(reader.read()))
+
+    async def shrunk_to(self, count: int) -> None:
+        """Wait until no more than that are open."""
+        while self.open > count:
+            await asyncio.wait([end for end in self._ends if not end.done()], return_when=asyncio.FIRST_COMPLETED)
+
+    @property
+    def open(self) -> int:
+        """How many the server has not closed."""
+        return sum(not end.done() for end in self._ends)
+
+    async def end(self) -> None:
+        """Close what is left."""
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*self._ends, return_exceptions=True)
 
 
 async def ask(address: str, path: str, method: str = "GET", accept: str = "") -> tuple[int, str]:
@@ -170,6 +208,104 @@ def test_connections_that_say_nothing_are_closed(monkeypatch: pytest.MonkeyPatch
         assert (await say(address, b"GET /livez HTTP/1.1\r\nHost: it\r\n\r\n")).endswith(b"ok\n")
 
     serve(State(), story)
+
+
+@pytest.fixture
+def enough_descriptors() -> Iterator[None]:
+    """Let us have both ends of many connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 2 * MANY:
+        if hard != resource.RLIM_INFINITY and hard < 2 * MANY:
+            pytest.skip(f"A process may have {hard} descriptors here.")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * MANY, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.row("S14")
+@pytest.mark.usefixtures("enough_descriptors")
+@pytest.mark.parametrize(
+    "says",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET /livez HTT", id="half a request"),
+        pytest.param(ASKS, id="a request, and then nothing"),
+    ],
+)
+def test_however_many_connections_are_held_a_probe_is_answered(monkeypatch: pytest.MonkeyPatch, says: bytes) -> None:
+    """Few of them stay open, and that by no clock; a probe or a scrape finds a place meanwhile and afterwards."""
+    monkeypatch.setattr("tracer.health.server.KEEP_ALIVE_S", 10 * WITHIN_S)
+
+    async def story(address: str) -> None:
+        flood = Flood(address)
+        for _ in range(10):
+            await flood.rise(MANY // 10, says)
+            assert await ask(address, "/livez") == (200, "ok\n")
+        await flood.shrunk_to(MOST_CONNECTIONS)
+        for path, body in (("/livez", "ok\n"), ("/readyz", "ok\n"), ("/metrics", "# \n")) * 10:
+            assert await ask(address, path) == (200, body)
+        assert flood.open > MOST_CONNECTIONS // 2
+        await flood.end()
+
+    serve(State(), story)
+
+
+@pytest.mark.row("S14")
+@pytest.mark.usefixtures("enough_descriptors")
+def test_whoever_asks_is_not_closed_by_those_that_say_nothing() -> None:
+    """Not a scrape that takes its time, nor a connection that stays to ask again."""
+    was_asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def take_time(_: str) -> tuple[str, bytes]:
+        was_asked.set()
+        await may_answer.wait()
+        return "text/plain", b"all of it"
+
+    async def main() -> None:
+        good = (Check("good", is_ok=True),)
+        async with asyncio.timeout(WITHIN_S), Server("127.0.0.1:0", lambda: good, lambda: good, take_time) as server:
+            reader, writer = await asyncio.open_connection(*server.address.split(":"))
+            writer.write(ASKS)
+            assert await reader.readuntil(b"ok\n")
+            scrape = asyncio.ensure_future(ask(server.address, "/metrics"))
+            await was_asked.wait()
+            flood = Flood(server.address)
+            await flood.rise(MANY, b"GET /metr")
+            await flood.shrunk_to(MOST_CONNECTIONS)
+            may_answer.set()
+            assert await scrape == (200, "all of it")
+            writer.write(ASKS)
+            assert await reader.readuntil(b"ok\n")
+            writer.close()
+            await flood.end()
+
+    asyncio.run(main())
+
+
+@pytest.mark.row("S14")
+def test_whoever_does_not_read_its_answer_makes_room() -> None:
+    """Its connection is gone at once, and not when it has read."""
+    length = 32 * 1024 * 1024
+    was_asked = asyncio.Event()
+
+    async def say_much(_: str) -> tuple[str, bytes]:
+        was_asked.set()
+        return "text/plain", b"a" * length
+
+    async def main() -> None:
+        good = (Check("good", is_ok=True),)
+        async with asyncio.timeout(WITHIN_S), Server("127.0.0.1:0", lambda: good, lambda: good, say_much) as server:
+            reader, writer = await asyncio.open_connection(*server.address.split(":"))
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: it\r\n\r\n")
+            await was_asked.wait()
+            flood = Flood(server.address)
+            await flood.rise(MOST_CONNECTIONS, ASKS)
+            assert await ask(server.address, "/livez") == (200, "ok\n")
+            assert len(await reader.read()) < length
+            writer.close()
+            await flood.end()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("listen", [":0", "0.0.0.0:0", "localhost:0"])

@@ -1,12 +1,16 @@
 """Who asks how we are? The probes and the scrapes: the incoming door to aiohttp.
 
-Keeps: what is asked changes nothing; a request has no body, and a connection that says nothing is closed.
+Keeps: what is asked changes nothing; a request has no body, and a connection that says nothing is closed. However many are
+opened, a probe is answered, and descriptors are left for our own requests.
 Must not know: what makes us alive or ready, and which metrics there are.
 Source: operations 10.2.
 """
 
+import asyncio
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -18,6 +22,7 @@ from tracer.health.verdict import Checks
 
 KEEP_ALIVE_S = 10.0  # a scrape comes every half minute or so, a probe on a connection of its own
 MOST_HEADERS, LONGEST_HEADER_BYTES = 64, 4_096
+MOST_CONNECTIONS = 200  # each is a descriptor, of which a process has 1,024 in many places
 STOP_WITHIN_S = 1.0
 
 RenderMetrics = Callable[[str], Awaitable[tuple[str, bytes]]]
@@ -38,16 +43,7 @@ class Server:
 
     async def __aenter__(self) -> Self:
         """Listen. Raises InputError if that cannot be."""
-        server = web.Server(
-            self._answer,
-            access_log=None,
-            keepalive_timeout=KEEP_ALIVE_S,
-            lingering_time=0.0,
-            max_headers=MOST_HEADERS,
-            max_line_size=LONGEST_HEADER_BYTES,
-            max_field_size=LONGEST_HEADER_BYTES,
-        )
-        self._runner = web.ServerRunner(server, shutdown_timeout=STOP_WITHIN_S)
+        self._runner = web.ServerRunner(_Connections(self._answer), shutdown_timeout=STOP_WITHIN_S)
         await self._runner.setup()
         host, _, port = self._listen.rpartition(":")
         try:
@@ -76,6 +72,59 @@ class Server:
             return _tell(probe(), is_verbose="verbose" in request.query)
         content_type, body = await self._metrics(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+class _Connections(web.Server):
+    """Those that are open. Beyond the most, an old one makes room for the new one: a probe is new, and asks at once.
+
+    It is the oldest of the largest group: of one client, and of those that say nothing or those that ask. So whoever opens many
+    closes its own, however fast it opens them anew.
+    """
+
+    def __init__(self, answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__(
+            self._hear,
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE_S,
+            lingering_time=0.0,
+            max_headers=MOST_HEADERS,
+            max_line_size=LONGEST_HEADER_BYTES,
+            max_field_size=LONGEST_HEADER_BYTES,
+        )
+        self._answer = answer
+        self._open: dict[web.RequestHandler, _Connection] = {}
+        """The oldest first."""
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Admit it."""
+        super().connection_made(handler, transport)
+        self._open[handler] = _Connection(transport, (transport.get_extra_info("peername") or ("",))[0], has_asked=False)
+        if len(self._open) > MOST_CONNECTIONS:
+            ((largest, _),) = Counter(one.group for one in self._open.values()).most_common(1)
+            oldest = next(handler for handler, one in self._open.items() if one.group == largest)
+            self._open.pop(oldest).transport.abort()  # to close it would wait for a client that does not read
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget it."""
+        super().connection_lost(handler, exc)
+        self._open.pop(handler, None)
+
+    async def _hear(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.protocol in self._open:
+            self._open[request.protocol] = replace(self._open[request.protocol], has_asked=True)
+        return await self._answer(request)
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    transport: asyncio.Transport
+    client: str
+    has_asked: bool
+    """A whole request."""
+
+    @property
+    def group(self) -> tuple[str, bool]:
+        return self.client, self.has_asked
 
 
 def _tell(checks: Checks, *, is_verbose: bool) -> web.Response:

@@ -302,9 +302,9 @@ class App:
         }
 
     def _awaited(self) -> dict[str, str]:
-        """Name what must be known before anything is judged, with what keeps it from being so."""
-        trouble = self._checkpoints.trouble if self._checkpoints is not None else ""
-        return readings.awaited(self.reflectors) | ({"the checkpoint": trouble} if trouble else {})
+        """Name what must be known before anything is judged, with the reason in a word that keeps it from being so."""
+        is_read = self._checkpoints is None or not self._checkpoints.trouble
+        return readings.awaited(self.reflectors) | ({} if is_read else {"the checkpoint": "being read"})
 
     async def _flush(self, *, gives_up: bool, after: asyncio.Task[None]) -> None:
         """Send what is due until all is answered for or, if that is enough to give up, it is refused.

@@ -232,7 +232,7 @@ def test_what_is_not_served_is_not_stale() -> None:
     found = values(made(read_watches(watching)))
     assert "tracer_watch_last_event_timestamp_seconds kind=Pod" in found
     assert "tracer_watch_last_event_timestamp_seconds kind=CustomRun" not in found
-    assert awaited(watching) == dict.fromkeys(["pipelineruns", "taskruns", "pods"], "It is not served")
+    assert awaited(watching) == dict.fromkeys(["pipelineruns", "taskruns", "pods"], "not_served")
 
 
 def test_what_is_awaited_is_named() -> None:

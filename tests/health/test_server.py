@@ -114,8 +114,8 @@ def answers(state: State, path: str, method: str = "GET", accept: str = "") -> t
     return taken[0]
 
 
-BEFORE = State(awaited={"pods": "https://api cannot be reached"}, was_synced=False)
-OUTAGE = State(awaited={"customruns": "https://api cannot be reached"})
+BEFORE = State(awaited={"pods": "unreachable"}, was_synced=False)
+OUTAGE = State(awaited={"customruns": "unreachable"})
 STOPPING = State(is_stopping=True)
 HELD = State(heartbeat_age_s=31)
 
@@ -125,7 +125,7 @@ HELD = State(heartbeat_age_s=31)
     [
         (BEFORE, "/livez", 200, "ok\n"),
         (BEFORE, "/readyz", 503, "synced\n"),
-        (BEFORE, "/readyz?verbose", 503, "[-]synced waits for pods: https://api cannot be reached\n[+]running ok\n"),
+        (BEFORE, "/readyz?verbose", 503, "[-]synced waits for pods: unreachable\n[+]running ok\n"),
         (State(), "/readyz", 200, "ok\n"),
         (State(), "/readyz?verbose=1", 200, "[+]synced ok\n[+]running ok\n"),
         (OUTAGE, "/readyz", 200, "ok\n"),

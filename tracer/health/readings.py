@@ -179,8 +179,11 @@ def read_watches(reflectors: Iterable[Reflector]) -> Readings:
 
 
 def awaited(reflectors: Iterable[Reflector]) -> dict[str, str]:
-    """Name what is still to be listed before anything is judged, with what keeps it from being so; empty if nothing does."""
-    return {_name(one): one.trouble for one in reflectors if one.is_awaited}
+    """Name what is still to be listed before anything is judged, with the reason that keeps it from that, as in the metrics.
+
+    It is shown to whoever asks, so it is no sentence, in which the API server's address stands. Empty if nothing is awaited.
+    """
+    return {_name(one): _bounded(one.reason) for one in reflectors if one.is_awaited}
 
 
 def _name(reflector: Reflector) -> str:

@@ -33,7 +33,7 @@ def live(heartbeat_age_s: float) -> Checks:
 def ready(awaited: Mapping[str, str], *, was_synced: bool, is_stopping: bool) -> Checks:
     """Say whether we are ready: everything was listed once, and we are not stopping.
 
-    awaited: what is still to be listed, with why that fails; empty if it does not.
+    awaited: what is still to be listed, with the reason in a word if that fails; empty if it does not.
     """
     waits = "; ".join(f"{what}: {trouble or 'being listed'}" for what, trouble in awaited.items())
     return (

@@ -283,6 +283,24 @@ def test_whoever_asks_is_not_closed_by_those_that_say_nothing() -> None:
 
 
 @pytest.mark.row("S14")
+@pytest.mark.usefixtures("enough_descriptors")
+def test_whoever_opens_many_connections_closes_its_own() -> None:
+    """One of another client, that has not said anything yet, is let be."""
+
+    async def story(address: str) -> None:
+        reader, writer = await asyncio.open_connection(*address.split(":"), local_addr=("127.0.0.2", 0))
+        flood = Flood(address)
+        await flood.rise(MANY, b"")
+        await flood.shrunk_to(MOST_CONNECTIONS)
+        writer.write(ASKS)
+        assert await reader.readuntil(b"ok\n")
+        writer.close()
+        await flood.end()
+
+    serve(State(), story)
+
+
+@pytest.mark.row("S14")
 def test_whoever_does_not_read_its_answer_makes_room() -> None:
     """Its connection is gone at once, and not when it has read."""
     length = 32 * 1024 * 1024

@@ -237,7 +237,7 @@ def test_a_lease_that_is_given_back_is_not_a_newcomers(phase_s: float, ends_for_
         assert not new.leads
         await world.passes(20)
         assert (two.leads, new.leads) == (True, False)
-        assert len(new.terms) == 0
+        assert not new.terms
 
     tell(story)
 

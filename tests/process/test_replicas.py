@@ -1,15 +1,20 @@
 """What does the backend hold with two replicas, whoever of them ends, and however? The same spans, each with one content."""
 
+from itertools import repeat
+
 import pytest
 
 from tests.process.performance import Performance
 from tests.process.test_restarts import CONFIG_MAP, LEASE, NAMES, play
+from tests.replies import says
 from tests.tally import Tally
 from tracer.delivery.ledger import REMEMBERED_NS
 from tracer.events import What
 from tracer.kube.checkpoints import INTERVAL_S
-from tracer.kube.election import LEASE_S
+from tracer.kube.election import LEASE_S, RETRY_S, read_lease
+from tracer.kube.named import LEASE_NAME
 from tracer.settings import load
+from tracer.tekton.names import OwnKind
 from tracer.tekton.times import SECOND_NS
 
 OBJECTS = (CONFIG_MAP, LEASE)
@@ -59,6 +64,31 @@ def test_a_planned_take_over_repeats_nothing(name: str, tally: Tally) -> None:
         tally(played.receiver, played.expected)
 
     play(name, test, objects=OBJECTS)
+
+
+@pytest.mark.row("P5")
+def test_who_ends_slowly_says_so_in_the_lease(tally: Tally) -> None:
+    """While the backend refuses what is due: who begins in its place learns that the standby knows more, which sends it then."""
+
+    async def test(played: Performance) -> None:
+        await stand_by(played)
+        played.receiver.reply_with(repeat(says(503)))
+        await played.play()
+        leader = played.one.replicas[0]
+        leader.stop.ask()
+        await played.one.clock.move_on(2 * RETRY_S)
+        found = played.server.store.get(OwnKind.LEASE, f"tracer/{LEASE_NAME}")
+        assert found is not None
+        held = read_lease(found.whole)
+        assert held is not None
+        assert (leader.task.done(), held.is_ending) == (False, True)
+        await played.one.lose_replica(leader, gracefully=True)
+        played.receiver.reply_with(())
+        await played.end()
+        assert leaders(played) == [True]
+        tally(played.receiver, played.expected)
+
+    play("success", test, objects=OBJECTS)
 
 
 @pytest.mark.row("P2")

@@ -24,10 +24,7 @@ NAMESPACE = "default"
 
 
 def before(folder: Path, part: str = "tracer") -> Path:
-    """Lay out a part of the project as it was before it was changed last; skip the test where nobody knows how that was.
-
-    The program is such a part.
-    """
+    """Lay out a part of the project as it was before it was changed last; skip the test where nobody knows how that was."""
     if (program := shutil.which("git")) is None or not (ROOT / ".git").exists():
         pytest.skip(f"How {part} was before is not known: this is no checkout of git.")
 
